@@ -1,0 +1,28 @@
+//! The archive that is posted to `/deploy`: a tar, gzip-compressed, whose first entry is the index.
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the first entry; its content is an [`ArchiveIndex`] as JSON.
+pub const INDEX_NAME: &str = "shuttle.json";
+/// Version of the layout.
+pub const ARCHIVE_FORMAT: u32 = 1;
+
+/// What the server needs to know of the files before it builds them. All paths are relative to the archive's root, with
+/// `/` between their parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveIndex {
+    /// [`ARCHIVE_FORMAT`].
+    pub format: u32,
+    /// The package to build, as `cargo -p` takes it.
+    pub package: String,
+    /// The crate name of its library: underscores for hyphens.
+    pub crate_name: String,
+    /// Folder of the workspace's root manifest; empty for the archive's root.
+    pub workspace_root: String,
+    /// Folder of the package's manifest: the app's working directory.
+    pub package_root: String,
+    /// Version of the `shuttle-service` that the lockfile names.
+    pub sdk_version: String,
+    /// Version of the CLI that packed it.
+    pub cli_version: String,
+}

@@ -1,0 +1,31 @@
+//! Types that cross HTTP between `cargo-shuttle` and `platform-server`, and nothing else: no I/O, no client, no server.
+//!
+//! | Request | Answer |
+//! |---|---|
+//! | `GET /healthz` | 200, [`Health`]; needs no key |
+//! | `POST /deploy?project=NAME`, body: a tar.gz ([`archive`]) | 202, [`Deployment`] |
+//! | `GET /projects` | 200, `[`[`Project`]`]` |
+//! | `GET /projects/{name}` | 200, [`Project`] |
+//! | `DELETE /projects/{name}` | 200, [`Deleted`]; data is kept |
+//! | `GET /projects/{name}/logs?tail=N&follow=BOOL` | 200; `[`[`LogLine`]`]`, or with `follow=true` an event stream of [`LogLine`]s |
+//! | `GET /projects/{name}/deployments` | 200, `[`[`Deployment`]`]`, newest first |
+//! | `GET /deployments/{id}` | 200, [`Deployment`] |
+//! | `GET /deployments/{id}/events` | 200, an event stream of [`Event`]s that ends after [`Event::Finished`] |
+//!
+//! Every request but `/healthz` carries `Authorization: Bearer KEY`. An event stream (`text/event-stream`) has one JSON
+//! document in each `data:` line and a number in `id:`; it is resumed with `Last-Event-ID`, from the event after that
+//! number. Comment lines (`:`) are sent to keep it open. Every answer but a 2xx has an [`ApiError`] as its body.
+
+pub mod archive;
+pub mod error;
+pub mod event;
+pub mod log;
+pub mod name;
+pub mod project;
+
+pub use archive::{ARCHIVE_FORMAT, ArchiveIndex, INDEX_NAME};
+pub use error::{ApiError, ErrorCode};
+pub use event::{Event, Outcome, Stage};
+pub use log::{LogLevel, LogLine, LogSource};
+pub use name::{InvalidName, ProjectName};
+pub use project::{Deleted, Deployment, Failure, FailureKind, Health, Project, Resource, Serving, State};

@@ -1,0 +1,131 @@
+//! The messages of one launch, in the order in which they are sent.
+//!
+//! ```text
+//! server ── Launch + LAUNCH_FDS descriptors ──► runner         (control socket, the runner's stdin)
+//! runner: confines itself, dlopens, checks the header
+//! runner ── AppLaunch (a pointer and a length) ──► SDK         (RunFn's argument)
+//! SDK    ── RunnerMessage::Ready or ::Failed ──► server        (control socket)
+//! server ── ServerMessage::Stop ──► SDK                        (control socket; its end means: the server is gone)
+//! ```
+//!
+//! The server trusts nothing that it reads here: a runner holds a user's code.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// The descriptor on which a runner finds the control socket: its stdin.
+pub const CONTROL_FD: i32 = 0;
+
+/// How many descriptors come with a [`Launch`] (as `SCM_RIGHTS`), in the order of the `FD_` constants.
+pub const LAUNCH_FDS: usize = 3;
+/// Index of the artifact, opened for reading.
+pub const FD_ARTIFACT: usize = 0;
+/// Index of the listening socket, bound by the server.
+pub const FD_LISTENER: usize = 1;
+/// Index of the log pipe's writing end, for [`LogRecord`](crate::LogRecord)s.
+pub const FD_LOG: usize = 2;
+
+/// First message of the server to a runner. The field `abi_version` is in every version; a runner that does not know
+/// the version says so and reads nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The server's [`ABI_VERSION`](crate::ABI_VERSION).
+    pub abi_version: u32,
+    /// Which crate's entry to call: the library's crate name, underscores for hyphens.
+    pub crate_name: String,
+    /// Project's name, for messages and the app's metadata.
+    pub project: String,
+    /// Id of the deployment.
+    pub deployment: String,
+    /// The public URL of the app.
+    pub url: String,
+    /// Working directory: the deployed files.
+    pub workdir: String,
+    /// The user id to become before the artifact is opened by the loader, where the server is root.
+    pub uid: Option<u32>,
+    /// What each parameter gets, by the parameter's name.
+    pub resources: BTreeMap<String, ResourceData>,
+}
+
+/// Connection data of one resource. The client is made inside the app, from the app's own version of the client crate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceData {
+    /// Type, as in the manifest: `postgres`, `redis`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where it is, credentials included. Postgres: `postgres://user:password@/database?host=/socket/folder`;
+    /// Redis: `redis+unix:///path/to.sock`.
+    pub url: String,
+}
+
+/// What the runner hands to the SDK, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppLaunch {
+    /// See [`Launch::project`].
+    pub project: String,
+    /// See [`Launch::deployment`].
+    pub deployment: String,
+    /// See [`Launch::url`].
+    pub url: String,
+    /// See [`Launch::resources`].
+    pub resources: BTreeMap<String, ResourceData>,
+    /// The control socket.
+    pub control_fd: i32,
+    /// The listening socket: a Unix or a TCP one, as the manifest's `listen` asked.
+    pub listener_fd: i32,
+    /// The log pipe.
+    pub log_fd: i32,
+}
+
+/// What the server says after [`Launch`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerMessage {
+    /// Take no new connections, finish what is in flight within `grace_ms` milliseconds, then return.
+    Stop { grace_ms: u64 },
+}
+
+/// What a runner (its own code, or the SDK in the artifact) says to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RunnerMessage {
+    /// The service accepts connections: on the inherited listener, or, where a framework insists on binding by itself,
+    /// on the loopback address in `listen`.
+    Ready { listen: Option<SocketAddr> },
+    /// It will not serve; the process ends after this.
+    Failed { stage: FailedStage, message: String },
+}
+
+/// How far a launch had come when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailedStage {
+    /// The runner could not confine itself.
+    Confine,
+    /// The artifact could not be loaded (`dlopen`), or has no entry.
+    Load,
+    /// The artifact's ABI is not the platform's.
+    Abi,
+    /// A resource could not be made from its connection data.
+    Resource,
+    /// The annotated function returned an error or panicked.
+    Start,
+    /// The service ended with an error after it had been made.
+    Serve,
+}
+
+impl FailedStage {
+    /// The stage as part of a sentence: "failed while …".
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Confine => "confining its process",
+            Self::Load => "loading the artifact",
+            Self::Abi => "checking the artifact's ABI",
+            Self::Resource => "connecting its resources",
+            Self::Start => "running the annotated function",
+            Self::Serve => "serving",
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The manifest: what an app says of itself before it runs.
+//!
+//! It stands in the ELF section [`MANIFEST_SECTION`] as a sequence of records, one for each annotated crate that was
+//! linked: [`RECORD_MAGIC`], a length (u32, little endian), and so many bytes of JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the section.
+pub const MANIFEST_SECTION: &str = ".shuttle.manifest";
+/// Version of the JSON's meaning.
+pub const MANIFEST_VERSION: u32 = 1;
+/// First bytes of each record.
+pub const RECORD_MAGIC: [u8; 4] = *b"SHMF";
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`] of the SDK that wrote it.
+    pub manifest: u32,
+    /// The SDK's version.
+    pub sdk: String,
+    /// The annotated crate, underscores for hyphens.
+    #[serde(rename = "crate")]
+    pub crate_name: String,
+    pub service: ServiceManifest,
+    /// One entry a parameter, in their order.
+    pub resources: Vec<ResourceManifest>,
+}
+
+/// What is served, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceManifest {
+    /// Name of the framework: `axum`, `rocket`.
+    pub framework: String,
+    pub kind: Kind,
+    pub listen: Listen,
+}
+
+/// What the platform does with the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It serves HTTP; the proxy sends it requests.
+    Http,
+}
+
+/// Which listening socket the service wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Listen {
+    /// An inherited Unix socket.
+    Unix,
+    /// An inherited TCP socket on loopback.
+    Tcp,
+    /// None: it binds a loopback port by itself and reports it when ready.
+    Own,
+}
+
+/// One parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceManifest {
+    /// The parameter's name.
+    pub name: String,
+    /// The resource's type: `postgres`, `redis`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its options; an empty object where there are none.
+    #[serde(default)]
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Why a section is no sequence of manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManifestError {
+    /// Not laid out as records.
+    Malformed(String),
+    /// Written by a newer SDK than this reader.
+    Newer { found: u32, sdk: String },
+}
+
+impl std::fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed(why) => write!(f, "the section {MANIFEST_SECTION} is malformed: {why}"),
+            Self::Newer { found, sdk } => write!(
+                f,
+                "the app's manifest has version {found} (shuttle-service {sdk}); this platform reads up to version {MANIFEST_VERSION}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+/// What every version of a manifest has.
+#[derive(Deserialize)]
+struct Envelope {
+    manifest: u32,
+    sdk: String,
+}
+
+impl Manifest {
+    /// Reads all records of a section.
+    ///
+    /// # Errors
+    /// [`ManifestError::Malformed`] for anything but whole records, [`ManifestError::Newer`] for a record whose
+    /// version is above [`MANIFEST_VERSION`].
+    pub fn parse_section(mut section: &[u8]) -> Result<Vec<Self>, ManifestError> {
+        let malformed = |why: &str| ManifestError::Malformed(why.to_owned());
+        let mut manifests = Vec::new();
+        while !section.is_empty() {
+            let rest = section.strip_prefix(&RECORD_MAGIC).ok_or_else(|| malformed("a record does not start with its magic"))?;
+            let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| malformed("a record has no length"))?;
+            let length = u32::from_le_bytes(*length) as usize;
+            let (json, rest) = rest.split_at_checked(length).ok_or_else(|| malformed("a record is longer than the section"))?;
+            manifests.push(Self::parse(json)?);
+            section = rest;
+        }
+        Ok(manifests)
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        let malformed = |error: serde_json::Error| ManifestError::Malformed(error.to_string());
+        let envelope: Envelope = serde_json::from_slice(json).map_err(malformed)?;
+        if envelope.manifest > MANIFEST_VERSION {
+            return Err(ManifestError::Newer { found: envelope.manifest, sdk: envelope.sdk });
+        }
+        serde_json::from_slice(json).map_err(malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(json: &str) -> Vec<u8> {
+        let mut bytes = RECORD_MAGIC.to_vec();
+        bytes.extend((json.len() as u32).to_le_bytes());
+        bytes.extend(json.as_bytes());
+        bytes
+    }
+
+    const JSON: &str = r#"{"manifest":1,"sdk":"0.1.0","crate":"a","service":{"framework":"axum","kind":"http","listen":"unix"},
+        "resources":[{"name":"pool","type":"postgres","options":{}}]}"#;
+
+    #[test]
+    fn records_follow_each_other() {
+        let section = [record(JSON), record(JSON)].concat();
+        let manifests = Manifest::parse_section(&section).unwrap();
+        assert_eq!(manifests.len(), 2);
+        assert_eq!(manifests[0].resources[0].kind, "postgres");
+        assert_eq!(manifests[0].service.listen, Listen::Unix);
+    }
+
+    #[test]
+    fn a_newer_manifest_names_its_version_even_when_the_rest_is_unknown() {
+        let error = Manifest::parse_section(&record(r#"{"manifest":9,"sdk":"9.1.0"}"#)).unwrap_err();
+        assert_eq!(error, ManifestError::Newer { found: 9, sdk: "9.1.0".into() });
+    }
+
+    #[test]
+    fn every_cut_of_a_section_is_refused() {
+        let section = record(JSON);
+        for end in 1..section.len() {
+            assert!(matches!(Manifest::parse_section(&section[..end]), Err(ManifestError::Malformed(_))), "cut at {end}");
+        }
+    }
+}
