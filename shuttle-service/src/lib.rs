@@ -1,1 +1,72 @@
-//! Placeholder.
+//! The SDK: annotate one function, and its parameters say which infrastructure exists.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//!
+//! #[shuttle_service::main]
+//! async fn app() -> shuttle_service::ShuttleAxum {
+//!     Ok(Router::new().route("/", get(async || "Hello, world!")))
+//! }
+//! ```
+//!
+//! in a library (`src/lib.rs`), then `cargo shuttle deploy`. A parameter of type `sqlx::PgPool` is a Postgres database, one
+//! of type `redis::Client` is a Redis: see [`Resource`]. What the function returns is what is served: see [`Service`].
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | Feature | Gives | Other names |
+//! |---|---|---|
+//! | `axum` | [`Service`] for `axum::Router`, axum 0.8 | `web-axum`, `axum-0-8` |
+//! | `rocket` | [`Service`] for `rocket::Rocket<rocket::Build>`, rocket 0.5 | `web-rocket`, `rocket-0-5` |
+//! | `sqlx-postgres` | [`Resource`] for `sqlx::PgPool`, sqlx 0.9 | `sqlx-0-9` |
+//! | `redis` | [`Resource`] for `redis::Client`, redis 1 | `redis-1` |
+//!
+//! The frameworks and clients are the app's own: name them in the app's `Cargo.toml` with the features it needs.
+//!
+//! # Output
+//!
+//! All that an app prints or logs is in the platform's logs. Records of `log` and `tracing` are taken from level `info` on,
+//! or as `RUST_LOG` says (`warn,my_app=debug`). An app that installs a logger or subscriber of its own in the annotated
+//! function keeps it. Until that function has returned only `tracing` is recorded by the SDK: `log` knows one logger a
+//! process, and the function may be about to install it.
+//!
+//! # Stopping
+//!
+//! When the platform stops an app, the framework takes no new connections and finishes the requests in flight; what is not
+//! done in the time that the platform gives is cut off.
+//!
+//! This package owns what runs inside an artifact: the entry, the runtime, the adapters. It never reads the platform's
+//! environment, and only [`shuttle_abi`] crosses its boundary.
+
+mod control;
+mod entry;
+pub mod error;
+mod manifest;
+mod output;
+mod panics;
+mod resource;
+mod service;
+
+pub use error::Error;
+pub use resource::Resource;
+#[cfg(feature = "axum-0-8")]
+pub use service::ShuttleAxum;
+#[cfg(feature = "rocket-0-5")]
+pub use service::ShuttleRocket;
+pub use service::{Kind, Listen, Service, Serving};
+pub use shuttle_abi::ResourceData;
+pub use shuttle_codegen::main;
+
+/// The version of this SDK, as it stands in a manifest.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the macro's expansion uses. Not for anything else; it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        entry::{Args, Export, Failure, Outcome, Param, Resources, ServiceEntry, param, run, service},
+        manifest::{Manifest, ParamInfo},
+    };
+}

@@ -1,0 +1,171 @@
+//! The entry of an artifact: what the macro's expansion calls, from the exported symbol to the end of the service.
+//!
+//! It makes the runtime, the resources, calls the annotated function and serves its result. Whatever goes wrong on the way
+//! is told to the server and becomes a status; nothing ever unwinds out of it.
+
+mod expansion;
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    os::fd::{FromRawFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use shuttle_abi::{AppLaunch, FailedStage, ResourceData, STATUS_FAILED, STATUS_OK, STATUS_PANICKED};
+
+pub use self::expansion::{Args, Export, Outcome, Param, ServiceEntry, param, service};
+use crate::{
+    Error, Serving,
+    control::{self, Reporter, Shutdown},
+    output::Output,
+    panics,
+};
+
+/// Why the app does not serve; the stage it happened in is the reporter's.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error.chain())
+    }
+}
+
+/// What the platform gave for the parameters, and what the annotated function is called within.
+#[derive(Debug)]
+pub struct Resources {
+    data: BTreeMap<String, ResourceData>,
+    reporter: Arc<Reporter>,
+    output: Output,
+}
+
+impl Resources {
+    /// Runs the annotated function's future.
+    pub async fn call<T: 'static>(&self, function: impl Future<Output = T>) -> Outcome {
+        self.reporter.enter(FailedStage::Start);
+        Outcome::new(self.output.within(function).await)
+    }
+
+    fn get(&self, name: &str, kind: &str) -> Result<ResourceData, Failure> {
+        let data =
+            self.data.get(name).ok_or_else(|| Failure(format!("parameter `{name}`: the platform gave no {kind} for it")))?;
+        if data.kind != kind {
+            return Err(Failure(format!("parameter `{name}`: wants {kind}, the platform gave {}", data.kind)));
+        }
+        Ok(data.clone())
+    }
+}
+
+/// Runs the service until it is told to stop; gives one of the ABI's statuses.
+///
+/// # Safety
+/// As the ABI says of a [`RunFn`](shuttle_abi::RunFn): `len` bytes at `launch` are valid for the call, and it is the only call in the process, so
+/// that the descriptors named there belong to it.
+#[allow(unsafe_code)]
+pub unsafe fn run<F, Fut>(launch: *const u8, len: usize, service: &ServiceEntry, start: F) -> i32
+where
+    F: FnOnce(Resources) -> Fut,
+    Fut: Future<Output = Result<Outcome, Failure>>,
+{
+    catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the caller's promise.
+        let launch = unsafe { std::slice::from_raw_parts(launch, len) };
+        let status = match App::open(launch) {
+            Ok(app) => app.run(service, start),
+            Err(error) => {
+                // There is no control socket to say it on.
+                drop(writeln!(std::io::stderr(), "shuttle-service: the launch is not usable: {error}"));
+                STATUS_FAILED
+            }
+        };
+        drop(std::io::stdout().flush());
+        status
+    }))
+    .unwrap_or(STATUS_PANICKED)
+}
+
+/// An app with all that its launch gave it.
+struct App {
+    resources: BTreeMap<String, ResourceData>,
+    listener: OwnedFd,
+    reporter: Arc<Reporter>,
+    shutdown: Shutdown,
+    output: Output,
+}
+
+impl App {
+    #[allow(unsafe_code)]
+    fn open(launch: &[u8]) -> Result<Self, Error> {
+        let launch: AppLaunch = serde_json::from_slice(launch)?;
+        // SAFETY: these descriptors were opened for this app, and nothing else in the process uses them.
+        let [control, listener, log] =
+            [launch.control_fd, launch.listener_fd, launch.log_fd].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        let (reporter, shutdown) = control::open(control)?;
+        let reporter = Arc::new(reporter);
+        panics::remember(Arc::clone(&reporter));
+        Ok(Self { resources: launch.resources, listener, reporter, shutdown, output: Output::new(log) })
+    }
+
+    fn run<F, Fut>(self, service: &ServiceEntry, start: F) -> i32
+    where
+        F: FnOnce(Resources) -> Fut,
+        Fut: Future<Output = Result<Outcome, Failure>>,
+    {
+        let reporter = Arc::clone(&self.reporter);
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("app").build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                reporter.failed(&format!("the tokio runtime could not be started: {error}"));
+                return STATUS_FAILED;
+            }
+        };
+        let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.drive(service, start))));
+        let status = match ended {
+            Ok(Ok(())) => STATUS_OK,
+            Ok(Err(Failure(message))) => {
+                reporter.failed(&message);
+                STATUS_FAILED
+            }
+            Err(payload) => {
+                reporter.failed(&panics::describe(&*payload));
+                // Dropping a payload may panic in turn.
+                std::mem::forget(payload);
+                STATUS_PANICKED
+            }
+        };
+        // Not waiting for what the app left running on other threads: the process ends with this call.
+        runtime.shutdown_background();
+        status
+    }
+
+    async fn drive<F, Fut>(mut self, service: &ServiceEntry, start: F) -> Result<(), Failure>
+    where
+        F: FnOnce(Resources) -> Fut,
+        Fut: Future<Output = Result<Outcome, Failure>>,
+    {
+        let resources = Resources { data: self.resources, reporter: Arc::clone(&self.reporter), output: self.output.clone() };
+        let outcome = tokio::select! {
+            biased;
+            // Nothing is in flight yet.
+            _ = self.shutdown.requested() => return Ok(()),
+            outcome = start(resources) => outcome?,
+        };
+        let made = service.adopt(outcome)?;
+        self.output.install();
+        self.reporter.enter(FailedStage::Serve);
+
+        let serving = Serving::new(self.listener, self.reporter, self.shutdown.clone());
+        let mut deadline = self.shutdown.clone();
+        tokio::select! {
+            served = made.serve(serving) => served?,
+            () = async { tokio::time::sleep(deadline.requested().await).await } => return Ok(()),
+        }
+        if self.shutdown.is_requested() {
+            Ok(())
+        } else {
+            Err(Failure("the service ended without having been told to stop".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `tracing` and `log`, written as records to the log pipe.
+
+mod format;
+
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use shuttle_abi::{Level, LogRecord, log::MAX_RECORD};
+use tracing::{Dispatch, Subscriber, instrument::WithSubscriber, level_filters::LevelFilter, span};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Targets,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+use self::format::Fields;
+
+/// What of a message is kept at most: its JSON may have six bytes for one, and the rest of the record needs some.
+const MAX_MESSAGE: usize = MAX_RECORD / 6 - 512;
+const MAX_TARGET: usize = 256;
+
+/// Where records go, and which.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    pipe: Arc<Pipe>,
+    filter: Targets,
+    dispatch: Dispatch,
+}
+
+impl Output {
+    pub(crate) fn new(pipe: OwnedFd) -> Self {
+        let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
+        let pipe = Arc::new(Pipe(Mutex::new(File::from(pipe))));
+        let layer = Recorder(Arc::clone(&pipe)).with_filter(filter.clone());
+        let dispatch = Dispatch::new(Registry::default().with(layer));
+        Self { pipe, filter, dispatch }
+    }
+
+    /// Runs the annotated function's future with its tracing recorded here, but with nothing installed for the process: the
+    /// function may install its own, and most ways to do so panic when there is one.
+    pub(crate) async fn within<F: Future>(&self, future: F) -> F::Output {
+        future.with_subscriber(self.dispatch.clone()).await
+    }
+
+    /// Becomes the process's subscriber and logger, each unless the app has installed its own.
+    pub(crate) fn install(&self) {
+        drop(tracing::dispatcher::set_global_default(self.dispatch.clone()));
+        let logger = Logger { pipe: Arc::clone(&self.pipe), filter: self.filter.clone() };
+        if log::set_boxed_logger(Box::new(logger)).is_ok() {
+            log::set_max_level(max_level(&self.filter));
+        }
+    }
+}
+
+/// `RUST_LOG`'s directives as far as they are levels of targets; `info` without them.
+fn filter(directives: Option<&str>) -> Targets {
+    directives
+        .filter(|text| !text.trim().is_empty())
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+}
+
+fn max_level(filter: &Targets) -> log::LevelFilter {
+    let level = Layer::<Registry>::max_level_hint(filter).unwrap_or(LevelFilter::TRACE);
+    match level.into_level() {
+        None => log::LevelFilter::Off,
+        Some(level) => match to_level(level) {
+            Level::Error => log::LevelFilter::Error,
+            Level::Warn => log::LevelFilter::Warn,
+            Level::Info => log::LevelFilter::Info,
+            Level::Debug => log::LevelFilter::Debug,
+            Level::Trace => log::LevelFilter::Trace,
+        },
+    }
+}
+
+fn to_level(level: tracing::Level) -> Level {
+    match level {
+        tracing::Level::ERROR => Level::Error,
+        tracing::Level::WARN => Level::Warn,
+        tracing::Level::INFO => Level::Info,
+        tracing::Level::DEBUG => Level::Debug,
+        tracing::Level::TRACE => Level::Trace,
+    }
+}
+
+/// The log pipe. A record is one write, so that records of several threads do not mix.
+#[derive(Debug)]
+struct Pipe(Mutex<File>);
+
+impl Pipe {
+    fn record(&self, level: Level, target: &str, message: &str) {
+        let time_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
+        let record = LogRecord { time_us, level, target: cut(target, MAX_TARGET), message: cut(message, MAX_MESSAGE) };
+        let Ok(mut line) = serde_json::to_vec(&record) else { return };
+        line.push(b'\n');
+        // Where the server is gone, so is this process in a moment.
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line));
+    }
+}
+
+fn cut(text: &str, max: usize) -> String {
+    match text.floor_char_boundary(max) {
+        end if end < text.len() => format!("{}…", &text[..end]),
+        _ => text.to_owned(),
+    }
+}
+
+/// Records of `tracing`: the event's message, its fields, and, before them, the spans it is in.
+struct Recorder(Arc<Pipe>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().replace(fields);
+        }
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let mut text = String::new();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            let extensions = span.extensions();
+            format::push_span(&mut text, span.name(), extensions.get::<Fields>());
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        fields.push_event(&mut text);
+        self.0.record(to_level(*event.metadata().level()), event.metadata().target(), &text);
+    }
+}
+
+/// Records of `log`.
+struct Logger {
+    pipe: Arc<Pipe>,
+    filter: Targets,
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        let level = match metadata.level() {
+            log::Level::Error => tracing::Level::ERROR,
+            log::Level::Warn => tracing::Level::WARN,
+            log::Level::Info => tracing::Level::INFO,
+            log::Level::Debug => tracing::Level::DEBUG,
+            log::Level::Trace => tracing::Level::TRACE,
+        };
+        self.filter.would_enable(metadata.target(), &level)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let level = match record.level() {
+                log::Level::Error => Level::Error,
+                log::Level::Warn => Level::Warn,
+                log::Level::Info => Level::Info,
+                log::Level::Debug => Level::Debug,
+                log::Level::Trace => Level::Trace,
+            };
+            self.pipe.record(level, record.target(), &record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,30 @@
+//! axum 0.8, on the inherited Unix socket.
+
+use axum::Router;
+
+use crate::{Error, Listen, Service, Serving};
+
+/// What a function that serves with axum returns.
+///
+/// ```
+/// use axum::{Router, routing::get};
+///
+/// #[shuttle_service::main]
+/// async fn axum() -> shuttle_service::ShuttleAxum {
+///     Ok(Router::new().route("/", get(async || "Hello, world!")))
+/// }
+/// ```
+pub type ShuttleAxum = Result<Router, Error>;
+
+/// Served with `axum::serve`; requests in flight are finished before it stops.
+impl Service for Router {
+    const FRAMEWORK: &'static str = "axum";
+    const LISTEN: Listen = Listen::Unix;
+
+    async fn serve(self, serving: Serving) -> Result<(), Error> {
+        let listener = serving.unix_listener()?;
+        serving.ready();
+        axum::serve(listener, self).with_graceful_shutdown(serving.shutdown()).await?;
+        Ok(())
+    }
+}
