@@ -1,0 +1,166 @@
+//! Connections to one instance, kept for the next request.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+    rt::{Read, Write},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    task::AbortHandle,
+};
+
+use super::{ProxyConfig, body::RequestBody, target::Upstream};
+
+/// A Unix socket with a full queue refuses at once (EAGAIN) instead of waiting, as TCP does; this is how often to ask.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    #[error("connecting takes too long")]
+    ConnectTimeout,
+    #[error("the connection broke: {0}")]
+    Broken(#[source] hyper::Error),
+}
+
+/// The connections to one upstream. Dropping it closes those that are idle.
+#[derive(Debug)]
+pub(super) struct Pool {
+    upstream: Upstream,
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// One connection. Dropping it closes it, whatever it is doing.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    driver: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A connection in use. It is closed when dropped, and kept with [`Lease::give_back`].
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: Connection,
+    /// Weak, so that a pool that was replaced meanwhile gets nothing back.
+    pool: Weak<Pool>,
+    max_idle: usize,
+}
+
+impl Lease {
+    /// The response has been read to its end: the connection is free, or will be in a moment.
+    pub(super) fn give_back(self) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let mut idle = pool.lock();
+        if !self.connection.sender.is_closed() && idle.len() < self.max_idle {
+            idle.push(Idle { connection: self.connection, since: Instant::now() });
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(upstream: Upstream) -> Self {
+        Self { upstream, idle: Mutex::default() }
+    }
+
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Sends a request and waits for the head of its response. A kept connection that turns out to be closed is
+    /// replaced as long as nothing of the request was sent.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<RequestBody>,
+        config: &ProxyConfig,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        loop {
+            let (mut connection, kept) = match self.take_idle(config.idle_timeout) {
+                Some(connection) => (connection, true),
+                None => (self.connect(config).await?, false),
+            };
+            let mut error = match connection.sender.try_send_request(request).await {
+                Ok(response) => {
+                    return Ok((response, Lease { connection, pool: Arc::downgrade(self), max_idle: config.max_idle }));
+                }
+                Err(error) => error,
+            };
+            match error.take_message() {
+                Some(unsent) if kept => request = unsent,
+                _ => return Err(SendError::Broken(error.into_error())),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last; the others age and are closed.
+    fn take_idle(&self, idle_timeout: Duration) -> Option<Connection> {
+        let mut idle = self.lock();
+        idle.retain(|idle| idle.since.elapsed() < idle_timeout && !idle.connection.sender.is_closed());
+        // One that is not ready is still busy with the rest of its last request.
+        let at = idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        Some(idle.remove(at).connection)
+    }
+
+    async fn connect(&self, config: &ProxyConfig) -> Result<Connection, SendError> {
+        let connecting = async {
+            match &self.upstream {
+                Upstream::Unix(path) => {
+                    let stream = connect_unix(path).await.map_err(SendError::Connect)?;
+                    open(TokioIo::new(stream), config).await
+                }
+                Upstream::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
+                    stream.set_nodelay(true).map_err(SendError::Connect)?;
+                    open(TokioIo::new(stream), config).await
+                }
+            }
+        };
+        tokio::time::timeout(config.connect_timeout, connecting).await.unwrap_or(Err(SendError::ConnectTimeout))
+    }
+}
+
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_PAUSE).await,
+            connected => return connected,
+        }
+    }
+}
+
+async fn open(stream: impl Read + Write + Unpin + Send + 'static, config: &ProxyConfig) -> Result<Connection, SendError> {
+    let (sender, connection) =
+        http1::Builder::new().max_buf_size(config.max_header_bytes).handshake(stream).await.map_err(SendError::Broken)?;
+    let driver = tokio::spawn(async move {
+        // What goes wrong is told to the request that it concerns.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(Connection { sender, driver: driver.abort_handle() })
+}
