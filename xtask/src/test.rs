@@ -1,0 +1,75 @@
+//! `cargo xtask test`: every test of the workspace, with what they need from the system.
+
+use std::{ffi::OsString, path::Path, process::Command};
+
+use crate::{
+    cmd,
+    error::Result,
+    repo::Repo,
+    setup::{self, Scope},
+    ui::{self, Steps},
+    unprivileged,
+};
+
+/// Tells the end-to-end tests where the three binaries lie.
+pub(crate) const BIN_DIR: &str = "SHUTTLE_TEST_BIN_DIR";
+/// Tells them where the repository is, for the examples.
+pub(crate) const REPO: &str = "SHUTTLE_TEST_REPO";
+/// Set for the run as an ordinary user: the tests choose the part that is worth running twice.
+pub(crate) const UNPRIVILEGED: &str = "SHUTTLE_TEST_UNPRIVILEGED";
+/// Asks for the tests that take minutes.
+pub(crate) const SLOW: &str = "SHUTTLE_TEST_SLOW";
+
+/// What the command line says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) slow: bool,
+    pub(crate) unprivileged: bool,
+    /// For `cargo test`, or for the test program where `unprivileged` is set.
+    pub(crate) args: Vec<OsString>,
+}
+
+pub(crate) fn test(repo: &Repo, options: &Options) -> Result<()> {
+    let mut steps = Steps::new();
+    let result = all(repo, options, &mut steps);
+    steps.summary();
+    result
+}
+
+/// The same steps, as a part of `ci`.
+pub(crate) fn all(repo: &Repo, options: &Options, steps: &mut Steps) -> Result<()> {
+    steps.run("Check what this machine has", || setup::setup(Scope::Run))?;
+    let bins = steps.run("Build the binaries", || repo.build_bins(false))?;
+    if !options.unprivileged {
+        steps.run(if setup::is_root() { "Test, as root" } else { "Test" }, || cargo_test(repo, &bins, options))?;
+    }
+    if !setup::is_root() {
+        ui::note("this run was an ordinary user's; the other half, as root, is for CI or a `sudo` of yours");
+        return Ok(());
+    }
+    // A filter was meant for the tests that it names, not for a second round of others.
+    if !options.unprivileged && !options.args.is_empty() {
+        return Ok(());
+    }
+    steps.run("End-to-end tests, as an ordinary user", || unprivileged::test(repo, &bins, options))
+}
+
+fn cargo_test(repo: &Repo, bins: &Path, options: &Options) -> Result<()> {
+    let mut command = repo.cargo();
+    command.arg("test");
+    let chosen = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    if !options.args.iter().take_while(|arg| *arg != "--").any(chosen) {
+        command.arg("--workspace");
+    }
+    command.arg("--locked").args(&options.args);
+    cmd::run(with_paths(&mut command, bins, &repo.root, options.slow))
+}
+
+/// Sets the variables through which the tests find what they drive.
+pub(crate) fn with_paths<'a>(command: &'a mut Command, bins: &Path, repo: &Path, slow: bool) -> &'a mut Command {
+    command.env(BIN_DIR, bins).env(REPO, repo);
+    if slow {
+        command.env(SLOW, "1");
+    }
+    command
+}
