@@ -1,0 +1,173 @@
+//! What the apps printed: every app's log on disk, in bounded segments, to be read back and followed.
+//!
+//! Each project has a folder of segment files, each a sequence of JSON lines. Every line has an id, which grows within
+//! the project for ever, across restarts. Writers write and never wait for readers; readers read from disk, however slow
+//! they are, and are only woken. A line that was cut off by a crash is dropped when the log is opened.
+//!
+//! The output of an app is hostile: long lines are cut, old segments are removed, and nothing is held in memory beyond
+//! one line a pipe. This module never interprets what is in a line, and never talks to a client.
+//!
+//! | File | Owns |
+//! |---|---|
+//! | this one | the store: one log a project |
+//! | `project` | one project's writer: ids, rotation |
+//! | `segment` | one file: its name, its lines, its repair |
+//! | `read` | reading back and following |
+//! | `lines` | from an app's pipe to lines |
+//! | `pump` | from an app's pipes to the store |
+
+mod lines;
+mod project;
+mod pump;
+mod read;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::Stream;
+use platform_wire::{LogLine, ProjectName};
+
+use self::project::ProjectLog;
+pub use self::{
+    lines::{LineReader, TooLong},
+    pump::{pump_output, pump_records},
+};
+
+/// How much of each project's log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Bytes of one segment file; a new one is begun before a line that would go over. Default: 4 MiB.
+    pub segment_bytes: u64,
+    /// Segment files a project; the oldest is removed when there is one more. Default: 8.
+    pub segments: usize,
+    /// Bytes of one message; the rest is cut off and the cut is marked. Default: 16 KiB.
+    pub max_line: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { segment_bytes: 4 << 20, segments: 8, max_line: 16 << 10 }
+    }
+}
+
+/// The logs of all projects. A clone is another handle to the same ones.
+#[derive(Debug, Clone)]
+pub struct LogStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    limits: LogLimits,
+    projects: Mutex<HashMap<ProjectName, Arc<ProjectLog>>>,
+}
+
+impl LogStore {
+    /// Opens the logs in `dir`, which is made where it is missing. Only one store may have a folder open.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(dir: impl Into<PathBuf>, limits: LogLimits) -> io::Result<Self> {
+        let dir = dir.into();
+        make_folder(&dir)?;
+        Ok(Self { inner: Arc::new(Inner { dir, limits, projects: Mutex::default() }) })
+    }
+
+    /// Adds a line and returns its id. It writes to the page cache at once: short enough for async code.
+    ///
+    /// # Errors
+    /// Those of the file system. The line is not in the log then, and no part of it.
+    pub fn append(&self, project: &ProjectName, line: LogLine) -> io::Result<u64> {
+        self.append_all(project, [line])
+    }
+
+    /// Adds lines with one write and returns the id of the last one.
+    ///
+    /// # Errors
+    /// As [`LogStore::append`]; lines before the one that failed may be in the log.
+    pub fn append_all(&self, project: &ProjectName, lines: impl IntoIterator<Item = LogLine>) -> io::Result<u64> {
+        self.log_of(project)?.append(lines)
+    }
+
+    /// The last `n` lines, oldest first, each with its id.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn tail(&self, project: &ProjectName, n: usize) -> io::Result<Vec<(u64, LogLine)>> {
+        let log = self.log_of(project)?;
+        blocking(move || read::tail(&log, n)).await
+    }
+
+    /// At most `max` lines with ids above `after`, oldest first. Ids that are no longer kept are skipped.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn since(&self, project: &ProjectName, after: u64, max: usize) -> io::Result<Vec<(u64, LogLine)>> {
+        let log = self.log_of(project)?;
+        blocking(move || read::Cursor::new(log, after).read(max)).await
+    }
+
+    /// Every line with an id above `after`, those to come included; with `None`, only those to come. No line is lost or
+    /// doubled on the way from the past to the present. A reader that is slower than the log is rotated misses what was
+    /// removed, which shows in the ids.
+    ///
+    /// The stream ends when the log is removed, or cannot be read.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn follow(
+        &self,
+        project: &ProjectName,
+        after: Option<u64>,
+    ) -> io::Result<impl Stream<Item = (u64, LogLine)> + Send + use<>> {
+        Ok(read::follow(self.log_of(project)?, after))
+    }
+
+    /// Removes a project's log and ends what follows it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn remove(&self, project: &ProjectName) -> io::Result<()> {
+        let mut projects = self.lock();
+        if let Some(log) = projects.remove(project) {
+            log.close();
+        }
+        match fs::remove_dir_all(self.inner.dir.join(project.as_str())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProjectName, Arc<ProjectLog>>> {
+        self.inner.projects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_of(&self, project: &ProjectName) -> io::Result<Arc<ProjectLog>> {
+        let mut projects = self.lock();
+        if let Some(log) = projects.get(project) {
+            return Ok(log.clone());
+        }
+        let log = Arc::new(ProjectLog::open(self.inner.dir.join(project.as_str()), self.inner.limits)?);
+        projects.insert(project.clone(), log.clone());
+        Ok(log)
+    }
+}
+
+/// Logs can hold secrets: they are for the server alone.
+fn make_folder(dir: &std::path::Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
