@@ -1,0 +1,194 @@
+//! The command line: commands, flags, environment variables and what `--help` says of them. Owns no behaviour.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+// The key has no flag: what stands on a command line can be read by everybody on the machine, and stays in the history.
+const AFTER_HELP: &str = "\
+Environment:
+  SHUTTLE_API      the server's API, as --api-url
+  SHUTTLE_API_KEY  the server's key [default: the one of `cargo shuttle login`,
+                   else the one of the local server]
+
+Exit codes:
+  0    done
+  1    another error
+  2    wrong usage
+  3    the project cannot be deployed (found before the upload)
+  4    the server cannot be reached
+  5    the key is missing or was refused
+  6    the server refused the request
+  7    the build failed
+  8    the app did not start
+  9    the connection was lost while following; the deployment goes on
+  130  interrupted (a deployment that was uploaded goes on)";
+
+/// Deploy a Rust service to a box that you own
+#[derive(Debug, Parser)]
+#[command(name = "cargo-shuttle", bin_name = "cargo shuttle", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The server's API [default: the one of `cargo shuttle login`, else http://127.0.0.1:8001]
+    #[arg(long, global = true, env = "SHUTTLE_API", value_name = "URL", hide_env = true)]
+    pub(crate) api_url: Option<String>,
+    /// What is printed to stdout: text, or one JSON document
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+    /// Send the key over plain HTTP even to another machine
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pack the project, upload it, and follow it until it is live
+    #[command(after_help = AFTER_HELP)]
+    Deploy(Deploy),
+    /// Show what serves, and what became of the newest deployment
+    #[command(after_help = AFTER_HELP)]
+    Status(Status),
+    /// Print the app's log
+    #[command(after_help = AFTER_HELP)]
+    Logs(Logs),
+    /// Delete the project; its data is kept
+    #[command(after_help = AFTER_HELP)]
+    Delete(Delete),
+    /// Remember a server and its key, which is read from stdin
+    #[command(after_help = AFTER_HELP)]
+    Login(Login),
+}
+
+/// Which package is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Select {
+    /// The package, in a workspace with several
+    #[arg(short, long, value_name = "PACKAGE")]
+    pub(crate) package: Option<String>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifest_path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Set the project's name for good: it is written to Shuttle.toml, which every command reads
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Deploy files that are not committed to git
+    #[arg(long)]
+    pub(crate) allow_dirty: bool,
+    /// Return after the upload, without waiting for the build
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+    /// How to build
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) build: Build,
+    #[command(flatten)]
+    pub(crate) reconnect: Reconnect,
+}
+
+/// How the server builds. There is one way for now, and it need not be told; the flag keeps scripts valid.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Build {
+    /// Optimised, and incremental: the soonest live
+    #[default]
+    Fast,
+}
+
+/// How long a broken event stream is picked up again.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Reconnect {
+    /// How long to go on trying when the connection breaks while following
+    #[arg(long = "reconnect", value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) seconds: u64,
+}
+
+/// Names a project where there is no folder of it, or another one than the folder's.
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// The project [default: the one of this folder]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) select: Select,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) project: Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) project: Name,
+    /// Go on printing new lines until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many of the last lines to print
+    #[arg(long, value_name = "LINES", default_value_t = 100)]
+    pub(crate) tail: u32,
+    #[command(flatten)]
+    pub(crate) reconnect: Reconnect,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) project: Name,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        for code in crate::error::ALL_EXIT_CODES {
+            assert!(AFTER_HELP.lines().any(|line| line.trim_start().starts_with(&format!("{code} "))), "{code}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! HTTP to the server: requests, and what its answers mean. Knows nothing of projects, files or output.
+
+use std::{error::Error as _, path::Path, time::Duration};
+
+use futures_util::TryStreamExt as _;
+use platform_wire::{ApiError, Deleted, Deployment, ErrorCode, LogLine, Project, ProjectName};
+use reqwest::{
+    Body, Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    redirect::Policy,
+};
+use serde::de::DeserializeOwned;
+use tokio_util::io::ReaderStream;
+
+use crate::config::{self, Server};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For an answer to a request that is no upload.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest text of an answer, which is no error of the platform's, that is shown.
+const SHOWN_BODY: usize = 200;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("cannot reach the server at {url}: {why}")]
+    Unreachable { url: String, why: String },
+    #[error("the server refused the key: {error}")]
+    KeyRefused { error: ApiError },
+    #[error("{error}")]
+    Refused { status: u16, error: ApiError },
+    #[error("the server at {url} answered with what no platform-server answers: {what}")]
+    Unexpected { url: String, what: String },
+    #[error("cannot set up HTTP: {why}")]
+    Setup { why: String },
+}
+
+impl ClientError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { url, .. } if url == config::DEFAULT_API => {
+                Some("start it with `platform-server serve`, or name another one with --api-url".to_owned())
+            }
+            Self::Unreachable { .. } => Some("look whether the server runs, and whether the address is right".to_owned()),
+            Self::KeyRefused { error } => error
+                .hint
+                .clone()
+                .or_else(|| Some(format!("give the server's key to `cargo shuttle login`, or set {}", config::KEY_VARIABLE))),
+            Self::Refused { error, .. } => error.hint.clone().or_else(|| match error.code {
+                ErrorCode::NotFound => Some("deploy it first with `cargo shuttle deploy`".to_owned()),
+                ErrorCode::Unavailable | ErrorCode::TooManyRequests => Some("try again in a moment".to_owned()),
+                _ => None,
+            }),
+            Self::Unexpected { .. } => Some("look whether --api-url names the API, not the address of the apps".to_owned()),
+            Self::Setup { .. } => None,
+        }
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            Self::Unexpected { .. } | Self::KeyRefused { .. } | Self::Setup { .. } => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    authorization: HeaderValue,
+}
+
+impl Client {
+    pub(crate) fn new(server: &Server) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("cargo-shuttle/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirect would carry the key to wherever it points.
+            .redirect(Policy::none());
+        if config::is_loopback(&server.url) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| ClientError::Setup { why: cause(&error) })?;
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", server.key))
+            .map_err(|error| ClientError::Setup { why: error.to_string() })?;
+        authorization.set_sensitive(true);
+        Ok(Self { http, base: server.url.clone(), authorization })
+    }
+
+    pub(crate) fn address(&self) -> String {
+        config::display(&self.base)
+    }
+
+    pub(crate) async fn projects(&self) -> Result<Vec<Project>, ClientError> {
+        self.get(&["projects"]).await
+    }
+
+    pub(crate) async fn project(&self, name: &ProjectName) -> Result<Project, ClientError> {
+        self.get(&["projects", name.as_str()]).await
+    }
+
+    pub(crate) async fn deployment(&self, id: &str) -> Result<Deployment, ClientError> {
+        self.get(&["deployments", id]).await
+    }
+
+    pub(crate) async fn delete(&self, name: &ProjectName) -> Result<Deleted, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["projects", name.as_str()])).timeout(ANSWER_TIMEOUT)).await
+    }
+
+    pub(crate) async fn logs(&self, name: &ProjectName, tail: u32) -> Result<Vec<LogLine>, ClientError> {
+        let mut url = self.url(&["projects", name.as_str(), "logs"]);
+        url.query_pairs_mut().append_pair("tail", &tail.to_string());
+        self.answer(self.request(Method::GET, url).timeout(ANSWER_TIMEOUT)).await
+    }
+
+    /// Sends the archive; `sent` is told of every piece.
+    pub(crate) async fn deploy(
+        &self,
+        name: &ProjectName,
+        archive: &Path,
+        size: u64,
+        sent: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Deployment, ClientError> {
+        let file = tokio::fs::File::open(archive).await.map_err(|error| ClientError::Setup { why: error.to_string() })?;
+        let pieces = ReaderStream::with_capacity(file, 64 * 1024).inspect_ok(move |piece| sent(piece.len() as u64));
+        let mut url = self.url(&["deploy"]);
+        url.query_pairs_mut().append_pair("project", name.as_str());
+        let request = self
+            .request(Method::POST, url)
+            .header(CONTENT_TYPE, "application/gzip")
+            .header(CONTENT_LENGTH, size)
+            .body(Body::wrap_stream(pieces));
+        self.answer(request).await
+    }
+
+    /// Opens an event stream, from the event after `last_id`.
+    pub(crate) async fn stream(&self, url: Url, last_id: Option<u64>) -> Result<Response, ClientError> {
+        let mut request = self.request(Method::GET, url).header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = match tokio::time::timeout(ANSWER_TIMEOUT, self.send(request)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(ClientError::Unreachable { url: self.address(), why: "it gives no answer".to_owned() }),
+        };
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            let what = format!("`{kind}` instead of an event stream");
+            return Err(ClientError::Unexpected { url: self.address(), what });
+        }
+        Ok(response)
+    }
+
+    pub(crate) fn events_url(&self, id: &str) -> Url {
+        self.url(&["deployments", id, "events"])
+    }
+
+    pub(crate) fn logs_url(&self, name: &ProjectName, tail: u32) -> Url {
+        let mut url = self.url(&["projects", name.as_str(), "logs"]);
+        url.query_pairs_mut().append_pair("tail", &tail.to_string()).append_pair("follow", "true");
+        url
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // Only a URL that cannot be a base (`mailto:`) has no segments, and the configuration takes none of these.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url).header(AUTHORIZATION, self.authorization.clone())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, ClientError> {
+        self.answer(self.request(Method::GET, self.url(segments)).timeout(ANSWER_TIMEOUT)).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let body = self.send(request).await?.bytes().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|error| {
+            let what = format!("{error} in `{}`", shown(&body));
+            ClientError::Unexpected { url: self.address(), what }
+        })
+    }
+
+    /// The answer, if it is a success.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        match serde_json::from_slice::<ApiError>(&body) {
+            Ok(error) if status == StatusCode::UNAUTHORIZED => Err(ClientError::KeyRefused { error }),
+            Ok(error) => Err(ClientError::Refused { status: status.as_u16(), error }),
+            // A reverse proxy in front of a server that restarts speaks for it.
+            Err(_) if matches!(status.as_u16(), 502..=504) => {
+                Err(ClientError::Unreachable { url: self.address(), why: format!("a proxy in front of it says {status}") })
+            }
+            Err(_) => {
+                let what = format!("status {status}, `{}`", shown(&body));
+                Err(ClientError::Unexpected { url: self.address(), what })
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable { url: self.address(), why: cause(error) }
+    }
+}
+
+/// The innermost error says what happened; the outer ones repeat the URL.
+pub(crate) fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it gives no answer".to_owned();
+    }
+    let mut source = error.source();
+    let mut text = error.to_string();
+    while let Some(error) = source {
+        text = error.to_string();
+        source = error.source();
+    }
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_BODY).collect()
+}

@@ -1,0 +1,131 @@
+//! `deploy`: check, pack, upload, follow.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use platform_wire::ProjectName;
+
+use super::{block_on, interruptible, watch};
+use crate::{
+    cli::{Deploy, Global},
+    client::{Client, ClientError},
+    config,
+    error::{Error, Following},
+    pack::{self, PackError, Packed},
+    project::{self, Plan, ProjectError, SETTINGS_FILE, Settings, git::Repo},
+    ui::{self, Ui},
+};
+
+pub(super) fn run(global: &Global, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
+    let (name, plan) = prepare(arguments, ui)?;
+    let client = Client::new(&config::server(global)?)?;
+    // Before anything is packed: a server that is not there, or refuses the key, need not be sent everything first.
+    block_on(interruptible(Following::Upload, greet(&client, &name)))?;
+    let files = pack::list(&plan)?;
+    if !arguments.allow_dirty {
+        check_committed(&plan, &files, arguments.name.is_some())?;
+    }
+    let packed = pack::pack(&plan, &files)?;
+    ui.status("Packed", &format!("{} ({} files, {})", plan.package, packed.entries, ui::bytes(packed.size)));
+    block_on(send(&client, &name, &packed, arguments, ui))
+}
+
+/// Everything that is found out without the server.
+fn prepare(arguments: &Deploy, ui: &Ui) -> Result<(ProjectName, Plan), Error> {
+    let given: Option<ProjectName> = match &arguments.name {
+        Some(name) => Some(name.parse().map_err(ProjectError::from)?),
+        None => None,
+    };
+    let (context, manifest) = project::context(&arguments.select, ui)?;
+    let workspace = project::workspace(&context, &manifest)?;
+    let located = project::locate(&workspace, &arguments.select)?;
+    let name = match &given {
+        Some(name) => name.clone(),
+        None => located.name?,
+    };
+    let plan = project::plan(&context, &workspace, &located.package)?;
+    if let Some(lockfile) = &plan.new_lockfile {
+        ui.status("Locked", &format!("dependencies in {}; commit this file, so that they stay the same", lockfile.display()));
+    }
+    if let Some(name) = &given
+        && Settings::set_name(located.package.root(), name)?
+    {
+        ui.status("Named", &format!("{name} from now on, in {SETTINGS_FILE}"));
+    }
+    Ok((name, plan))
+}
+
+async fn greet(client: &Client, name: &ProjectName) -> Result<(), Error> {
+    match client.project(name).await {
+        Err(error @ (ClientError::KeyRefused { .. } | ClientError::Unreachable { .. } | ClientError::Unexpected { .. })) => {
+            Err(error.into())
+        }
+        // A project that is not there yet, or trouble of which the upload will tell more.
+        _ => Ok(()),
+    }
+}
+
+/// Refuses files that are sent and not committed, but for those that this very command has written.
+fn check_committed(plan: &Plan, files: &BTreeSet<PathBuf>, named: bool) -> Result<(), Error> {
+    let settings = plan.package_root.join(SETTINGS_FILE);
+    let is_own = |file: &Path| plan.new_lockfile.as_deref() == Some(file) || (named && file == settings);
+    let mut dirty = BTreeSet::new();
+    let mut folders: BTreeSet<&Path> = plan.folders.iter().map(PathBuf::as_path).collect();
+    folders.insert(&plan.workspace_root);
+    for folder in folders {
+        let Some(repo) = Repo::around(folder)? else { continue };
+        dirty.extend(repo.uncommitted()?.into_iter().filter(|file| {
+            // A file that is gone cannot be sent, and its absence is a change of the package all the same.
+            let is_missing = !file.exists() && plan.folders.iter().any(|folder| file.starts_with(folder));
+            !is_own(file) && (files.contains(file) || is_missing)
+        }));
+    }
+    if dirty.is_empty() {
+        return Ok(());
+    }
+    let shown = |file: &PathBuf| file.strip_prefix(&plan.workspace_root).unwrap_or(file).display().to_string();
+    Err(PackError::Git(ProjectError::Dirty { files: dirty.iter().map(shown).collect() }).into())
+}
+
+async fn send(client: &Client, name: &ProjectName, packed: &Packed, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
+    if !ui.has_bars() {
+        ui.status("Uploading", &format!("to {}", client.address()));
+    }
+    let bar = ui.upload(packed.size);
+    let moving = bar.clone();
+    let sent = std::sync::Arc::new(AtomicU64::new(0));
+    let counter = std::sync::Arc::clone(&sent);
+    let upload = client.deploy(name, packed.path(), packed.size, move |count| {
+        counter.fetch_add(count, Ordering::Relaxed);
+        moving.advance(count);
+    });
+    let deployment = interruptible(Following::Upload, async { Ok(upload.await?) }).await;
+    bar.clear();
+    let deployment = deployment?;
+    ui.status("Uploaded", &format!("as deployment {}", deployment.id));
+    if sent.load(Ordering::Relaxed) == packed.size && deployment.archive_digest != packed.digest {
+        ui.warning("the server has another digest of the archive than was sent; something on the way may change what passes");
+    }
+    if arguments.no_follow {
+        if ui.is_json() {
+            ui.json(&deployment);
+        } else {
+            ui.data(&deployment.id);
+        }
+        return Ok(());
+    }
+    let patience = Duration::from_secs(arguments.reconnect.seconds);
+    let what = Following::Deployment(deployment.id.clone());
+    let url = interruptible(what, watch::until_finished(client, &deployment.id, patience, ui)).await?;
+    if ui.is_json() {
+        ui.json(&serde_json::json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url }));
+    } else {
+        ui.status("Live", "at");
+        ui.data(&url);
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Every way to fail, and the one place that decides how it is rendered and which exit code it has. The stages' own error
+//! types know nothing of exit codes.
+//!
+//! | Code | Meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | another error |
+//! | 2 | wrong usage |
+//! | 3 | the project cannot be deployed (found before the upload) |
+//! | 4 | the server cannot be reached |
+//! | 5 | the key is missing or was refused |
+//! | 6 | the server refused the request |
+//! | 7 | the build failed |
+//! | 8 | the app did not start |
+//! | 9 | the connection was lost while following; the deployment goes on |
+//! | 130 | interrupted (a deployment that was uploaded goes on) |
+
+use platform_wire::{Failure, FailureKind};
+use serde_json::{Value, json};
+
+use crate::{
+    client::ClientError,
+    config::ConfigError,
+    pack::PackError,
+    project::{ProjectError, SettingsError},
+};
+
+const OTHER: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+const PROJECT: u8 = 3;
+const UNREACHABLE: u8 = 4;
+const KEY: u8 = 5;
+const REFUSED: u8 = 6;
+const BUILD: u8 = 7;
+const START: u8 = 8;
+const LOST: u8 = 9;
+const INTERRUPTED: u8 = 130;
+
+#[cfg(test)]
+pub(crate) const ALL_EXIT_CODES: [u8; 11] =
+    [0, OTHER, USAGE, PROJECT, UNREACHABLE, KEY, REFUSED, BUILD, START, LOST, INTERRUPTED];
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{message}")]
+    Usage { message: String, hint: Option<String> },
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{}", failure.message)]
+    Failed { deployment: String, failure: Box<Failure> },
+    #[error("a newer deployment took the place of this one before it was live")]
+    Superseded { deployment: String, by: String },
+    #[error("the project was deleted while this was deployed")]
+    DeletedMeanwhile { deployment: String },
+    #[error("the connection to the server was lost: {why}")]
+    Lost { what: Following, why: String },
+    #[error("interrupted")]
+    Interrupted { what: Following },
+    #[error("{0}")]
+    Aborted(String),
+    #[error("{what}: {source}")]
+    Io { what: &'static str, source: std::io::Error },
+}
+
+/// What went on when the connection or the user's patience ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Following {
+    /// An upload, of which the server keeps nothing.
+    Upload,
+    Deployment(String),
+    Logs,
+}
+
+impl Error {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => USAGE,
+            Self::Project(_) | Self::Settings(_) | Self::Pack(_) => PROJECT,
+            Self::Config(error) => match error {
+                ConfigError::NoKey { .. } | ConfigError::BadKey => KEY,
+                ConfigError::BadUrl { .. } | ConfigError::PlainHttp { .. } => USAGE,
+                ConfigError::File { .. } | ConfigError::NoFolder => OTHER,
+            },
+            Self::Client(error) => match error {
+                ClientError::Unreachable { .. } => UNREACHABLE,
+                ClientError::KeyRefused { .. } => KEY,
+                ClientError::Refused { .. } | ClientError::Unexpected { .. } => REFUSED,
+                ClientError::Setup { .. } => OTHER,
+            },
+            Self::Failed { failure, .. } => match failure.kind {
+                FailureKind::Fetch | FailureKind::Build => BUILD,
+                FailureKind::Provision | FailureKind::Start => START,
+                FailureKind::Internal | FailureKind::Other => OTHER,
+            },
+            Self::Superseded { .. } | Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => OTHER,
+            Self::Lost { .. } => LOST,
+            Self::Interrupted { .. } => INTERRUPTED,
+        }
+    }
+
+    /// The kind of the error, in a form to match on: the server's code where the server spoke.
+    fn code(&self) -> String {
+        if let Self::Client(ClientError::Refused { error, .. } | ClientError::KeyRefused { error }) = self
+            && let Ok(Value::String(code)) = serde_json::to_value(error.code)
+        {
+            return code;
+        }
+        match self.exit_code() {
+            USAGE => "usage",
+            PROJECT => "project",
+            UNREACHABLE => "unreachable",
+            KEY => "no_key",
+            REFUSED => "refused",
+            BUILD => "build_failed",
+            START => "start_failed",
+            LOST => "connection_lost",
+            INTERRUPTED => "interrupted",
+            _ => match self {
+                Self::Superseded { .. } => "superseded",
+                Self::DeletedMeanwhile { .. } => "deleted",
+                _ => "other",
+            },
+        }
+        .to_owned()
+    }
+
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::Project(error) => error.hint(),
+            Self::Settings(error) => error.hint(),
+            Self::Pack(error) => error.hint(),
+            Self::Config(error) => error.hint(),
+            Self::Client(error) => error.hint(),
+            Self::Failed { failure, .. } => failure.hint.clone(),
+            Self::Superseded { by, .. } => Some(format!("the newer one is {by}; see it with `cargo shuttle status`")),
+            Self::Lost { what, .. } | Self::Interrupted { what } => what.hint(),
+            Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => None,
+        }
+    }
+
+    /// Lines between the message and the hint: how the app ended, and what it said last.
+    pub(crate) fn details(&self) -> Vec<String> {
+        let Self::Failed { failure, .. } = self else { return Vec::new() };
+        let mut lines = Vec::new();
+        if let Some(status) = &failure.exit_status {
+            lines.push(format!("the app ended with {status}"));
+        }
+        if !failure.log.is_empty() {
+            lines.push("last lines of its log:".to_owned());
+            lines.extend(failure.log.iter().map(|line| format!("  {}", crate::ui::log_line(line))));
+        }
+        lines
+    }
+
+    /// The document that `--output json` prints.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = json!({ "code": self.code(), "message": self.to_string(), "hint": self.hint() });
+        match self {
+            Self::Failed { deployment, failure } => {
+                error["deployment"] = json!(deployment);
+                error["failure"] = json!(failure);
+            }
+            Self::Superseded { deployment, .. }
+            | Self::DeletedMeanwhile { deployment }
+            | Self::Lost { what: Following::Deployment(deployment), .. }
+            | Self::Interrupted { what: Following::Deployment(deployment) } => error["deployment"] = json!(deployment),
+            Self::Client(ClientError::Refused { error: inner, .. } | ClientError::KeyRefused { error: inner }) => {
+                error["request_id"] = json!(inner.request_id);
+            }
+            _ => {}
+        }
+        json!({ "error": error })
+    }
+}
+
+impl Following {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Upload => Some("nothing was deployed; what serves still serves".to_owned()),
+            Self::Deployment(id) => Some(format!("the deployment {id} goes on: see it with `cargo shuttle status`")),
+            Self::Logs => Some("the app goes on; run the command again to follow its log".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_start_names_the_exit_and_has_its_own_code() {
+        let failure = Failure {
+            kind: FailureKind::Start,
+            message: "the app ended before it was ready".into(),
+            hint: None,
+            exit_status: Some("exit status 3".into()),
+            log: vec![],
+        };
+        let error = Error::Failed { deployment: "d1".into(), failure: Box::new(failure) };
+        assert_eq!(error.exit_code(), 8);
+        assert_eq!(error.details(), ["the app ended with exit status 3"]);
+        assert_eq!(error.to_json()["error"]["code"], "start_failed");
+        assert_eq!(error.to_json()["error"]["deployment"], "d1");
+    }
+
+    #[test]
+    fn an_interrupted_deployment_is_said_to_go_on() {
+        let error = Error::Interrupted { what: Following::Deployment("d7".into()) };
+        assert!(error.hint().unwrap().contains("d7 goes on"));
+        assert_eq!(error.exit_code(), 130);
+    }
+}

@@ -1,0 +1,81 @@
+//! The archive of a deployment: which files, under which names, and their bytes. The same files give the same bytes.
+//! Decides nothing about the project: what has to be sent comes as a [`Plan`].
+
+mod archive;
+mod layout;
+mod list;
+mod manifest;
+mod paths;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
+
+use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex};
+
+pub(crate) use archive::Packed;
+
+use crate::project::{Plan, ProjectError};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PackError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the symbolic link {} points at nothing", .0.display())]
+    DanglingLink(PathBuf),
+    #[error("the symbolic link {} leads back into a folder that holds it", .0.display())]
+    LinkLoop(PathBuf),
+    #[error("the name of {} is not UTF-8", .0.display())]
+    NotUtf8(PathBuf),
+    #[error("{} changed while it was packed", .0.display())]
+    Changed(PathBuf),
+    #[error("{}: {why}", path.display())]
+    Manifest { path: PathBuf, why: String },
+    #[error("{0}")]
+    List(String),
+    #[error(transparent)]
+    Git(#[from] ProjectError),
+}
+
+impl PackError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::DanglingLink(_) | Self::LinkLoop(_) => {
+                    "links are sent as what they point at; remove it, or add it to .gitignore"
+                }
+                Self::NotUtf8(_) => "rename it, or add it to .gitignore",
+                Self::Changed(_) => "try again when nothing writes to it, or add it to .gitignore",
+                Self::Git(error) => return error.hint(),
+                Self::Io { .. } | Self::Manifest { .. } | Self::List(_) => return None,
+            }
+            .to_owned(),
+        )
+    }
+
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// The files of a plan, by their absolute paths.
+pub(crate) fn list(plan: &Plan) -> Result<BTreeSet<PathBuf>, PackError> {
+    list::files(plan)
+}
+
+/// Packs these files into a temporary file.
+pub(crate) fn pack(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<Packed, PackError> {
+    let layout = layout::Layout::new(plan, files)?;
+    let index = ArchiveIndex {
+        format: ARCHIVE_FORMAT,
+        package: plan.package.clone(),
+        crate_name: plan.crate_name.clone(),
+        workspace_root: layout.name(&plan.workspace_root)?,
+        package_root: layout.name(&plan.package_root)?,
+        sdk_version: plan.sdk_version.clone(),
+        cli_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    archive::write(&index, &layout.entries(plan, files)?)
+}

@@ -1,0 +1,133 @@
+//! From a folder, or `--manifest-path` and `-p`, to one package and its project's name.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use cargo::{
+    CargoResult, GlobalContext,
+    core::{Package, Workspace},
+    util::important_paths::find_root_manifest_for_wd,
+};
+use cargo_util_terminal::Shell;
+use platform_wire::ProjectName;
+
+use super::{ProjectError, SDK, Settings, detect};
+use crate::{cli::Select, error::Error, ui::Ui};
+
+/// The package that a command is about.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) package: Package,
+    /// The project's name, unless it is not one.
+    pub(crate) name: Result<ProjectName, ProjectError>,
+}
+
+/// cargo's configuration as it holds in the folder of the manifest, and the manifest.
+pub(crate) fn context(select: &Select, ui: &Ui) -> Result<(GlobalContext, PathBuf), ProjectError> {
+    let here = std::env::current_dir().map_err(|error| ProjectError::Read { path: ".".into(), why: error.to_string() })?;
+    let manifest = match &select.manifest_path {
+        Some(path) => {
+            let path = cargo_path(&here.join(path));
+            if path.is_dir() { path.join("Cargo.toml") } else { path }
+        }
+        None => cargo(find_root_manifest_for_wd(&here))?,
+    };
+    if !manifest.is_file() {
+        return Err(ProjectError::Read { path: manifest, why: "there is no such file".to_owned() });
+    }
+    let folder = manifest.parent().unwrap_or(&here).to_owned();
+    let home = cargo::util::homedir(&folder).ok_or_else(|| ProjectError::Cargo("cargo finds no home directory".to_owned()))?;
+    let shell = Shell::from_write(Box::new(CargoOutput { ui: ui.clone() }));
+    let mut context = GlobalContext::new(shell, folder, home);
+    cargo(context.configure(0, false, None, false, false, false, &None, &[], &[]))?;
+    Ok((context, manifest))
+}
+
+pub(crate) fn workspace<'a>(context: &'a GlobalContext, manifest: &Path) -> Result<Workspace<'a>, ProjectError> {
+    cargo(Workspace::new(manifest, context))
+}
+
+/// Chooses the package, and reads its name.
+pub(crate) fn locate(workspace: &Workspace<'_>, select: &Select) -> Result<Located, Error> {
+    let package = choose(workspace, select.package.as_deref())?.clone();
+    let settings = Settings::read(package.root())?;
+    let name = settings.name.as_deref().unwrap_or(package.name().as_str()).parse().map_err(ProjectError::from);
+    Ok(Located { package, name })
+}
+
+fn choose<'a>(workspace: &'a Workspace<'_>, wanted: Option<&str>) -> Result<&'a Package, ProjectError> {
+    let names = |packages: &[&Package]| packages.iter().map(|package| package.name().to_string()).collect::<Vec<_>>();
+    let members: Vec<&Package> = workspace.members().collect();
+    if let Some(name) = wanted {
+        let found = members.iter().find(|package| package.name().as_str() == name);
+        return found.copied().ok_or_else(|| ProjectError::NoSuchPackage { name: name.to_owned(), members: names(&members) });
+    }
+    if let Some(package) = workspace.current_opt() {
+        return Ok(package);
+    }
+    let annotated: Vec<&Package> = members.iter().copied().filter(|package| library(package).is_annotated()).collect();
+    match annotated.as_slice() {
+        [one] => Ok(one),
+        [] => Err(ProjectError::NoAnnotatedMember { members: names(&members) }),
+        several => Err(ProjectError::SeveralAnnotatedMembers(names(several))),
+    }
+}
+
+/// What the sources of a package's library say.
+pub(super) fn library(package: &Package) -> detect::Found {
+    let target = package.targets().iter().find(|target| target.is_lib() && !target.proc_macro());
+    let root = target.and_then(|target| target.src_path().path());
+    root.map(|root| detect::annotated(root, &sdk_name(package), package.root())).unwrap_or_default()
+}
+
+/// What the sources of its binaries say.
+pub(super) fn binaries(package: &Package) -> Vec<detect::Found> {
+    let roots = package.targets().iter().filter(|target| target.is_bin()).filter_map(|target| target.src_path().path());
+    roots.map(|root| detect::annotated(root, &sdk_name(package), package.root())).collect()
+}
+
+/// The name under which a package knows the SDK.
+fn sdk_name(package: &Package) -> String {
+    let dependency = package.dependencies().iter().find(|dependency| dependency.package_name() == SDK);
+    let name = dependency.and_then(|dependency| dependency.explicit_name_in_toml());
+    name.map_or(SDK, |name| name.as_str()).replace('-', "_")
+}
+
+/// cargo's errors are chains; each link says something.
+pub(super) fn cargo<T>(result: CargoResult<T>) -> Result<T, ProjectError> {
+    result.map_err(|error| {
+        let links: Vec<String> = error.chain().map(ToString::to_string).collect();
+        ProjectError::Cargo(links.join("\n"))
+    })
+}
+
+/// Removes `.` and `..` without following links, as cargo does.
+pub(crate) fn cargo_path(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => drop(out.pop()),
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// What cargo says while it resolves ("Updating index") goes the way of all output.
+struct CargoOutput {
+    ui: Ui,
+}
+
+impl Write for CargoOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.ui.raw(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

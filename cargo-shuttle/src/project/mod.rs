@@ -1,0 +1,17 @@
+//! Finds the package that a command is about, and checks that it can be deployed. Reads manifests and sources through the
+//! `cargo` library; never sends anything and, but for a missing lockfile, never writes.
+
+mod detect;
+pub(crate) mod git;
+mod locate;
+mod plan;
+mod problem;
+mod settings;
+
+pub(crate) use locate::{cargo_path, context, locate, workspace};
+pub(crate) use plan::{Plan, plan};
+pub(crate) use problem::ProjectError;
+pub(crate) use settings::{FILE_NAME as SETTINGS_FILE, Settings, SettingsError};
+
+/// The package that a user's crate depends on.
+const SDK: &str = "shuttle-service";

@@ -1,0 +1,211 @@
+//! From a package to what has to be sent of it: which folders, which single files, which lockfile. The lockfile is made
+//! where there is none, as `cargo build` would.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cargo::{
+    GlobalContext,
+    core::{Package, PackageId, Resolve, Workspace, find_workspace_root},
+    ops,
+};
+use toml_edit::{DocumentMut, Item, Table, Value};
+
+use super::{
+    ProjectError, SDK,
+    detect::Place,
+    git::Repo,
+    locate::{binaries, cargo, library},
+};
+
+/// What is sent, in absolute paths.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) package: String,
+    pub(crate) crate_name: String,
+    pub(crate) sdk_version: String,
+    pub(crate) workspace_root: PathBuf,
+    pub(crate) package_root: PathBuf,
+    /// Folders of packages, to be listed.
+    pub(crate) folders: BTreeSet<PathBuf>,
+    /// Files that are sent whatever ignore rules say: manifests, lockfile, `.cargo/config.toml`, `rust-toolchain.toml`.
+    pub(crate) files: BTreeSet<PathBuf>,
+    /// Root manifests of other workspaces, of which only `[workspace]` is sent, for members that inherit from it.
+    pub(crate) foreign_roots: BTreeSet<PathBuf>,
+    /// Folders that cargo builds into.
+    pub(crate) build_folders: Vec<PathBuf>,
+    /// A lockfile that was made just now.
+    pub(crate) new_lockfile: Option<PathBuf>,
+}
+
+/// Checks the package and plans what is sent.
+pub(crate) fn plan(context: &GlobalContext, workspace: &Workspace<'_>, package: &Package) -> Result<Plan, ProjectError> {
+    check_dependency(workspace, package)?;
+    let crate_name = check_function(package)?;
+
+    let lockfile = workspace.lock_root().into_path_unlocked().join("Cargo.lock");
+    let is_new = !lockfile.exists();
+    let (_, resolve) = cargo(ops::resolve_ws(workspace, false))?;
+    let sdk = check_resolved(&resolve, package)?;
+
+    let mut folders: BTreeSet<PathBuf> = workspace.members().map(|member| member.root().to_owned()).collect();
+    folders.extend(path_packages(&resolve));
+    let mut files: BTreeSet<PathBuf> = folders.iter().map(|folder| folder.join("Cargo.toml")).collect();
+    files.insert(workspace.root_manifest().to_owned());
+    files.insert(lockfile.clone());
+    files.extend(surroundings(context, package.root(), workspace.root())?);
+    // `cargo sqlx prepare --workspace` puts it there, and a build without a database needs it.
+    let sqlx = workspace.root().join(".sqlx");
+    if sqlx.is_dir() {
+        folders.insert(sqlx);
+    }
+    Ok(Plan {
+        package: package.name().to_string(),
+        crate_name,
+        sdk_version: sdk.version().to_string(),
+        workspace_root: workspace.root().to_owned(),
+        package_root: package.root().to_owned(),
+        foreign_roots: foreign_roots(context, &folders, &files)?,
+        folders,
+        files,
+        build_folders: vec![workspace.target_dir().into_path_unlocked(), workspace.build_dir().into_path_unlocked()],
+        new_lockfile: is_new.then_some(lockfile),
+    })
+}
+
+/// Without this check, a registry would be asked for a version that it may not have.
+fn check_dependency(workspace: &Workspace<'_>, package: &Package) -> Result<(), ProjectError> {
+    let name = package.name().to_string();
+    let mut sdk = package.dependencies().iter().filter(|dependency| dependency.package_name() == SDK).peekable();
+    if sdk.peek().is_none() {
+        // A package without both is rather told how to begin than where its function should be.
+        return Err(ProjectError::NoSdk { package: name });
+    }
+    let patches = cargo(workspace.root_patch())?;
+    let is_patched = patches.values().flatten().any(|patch| patch.dep.package_name() == SDK);
+    if sdk.any(|dependency| dependency.source_id().is_registry()) && !is_patched {
+        return Err(ProjectError::RegistrySdk { package: name });
+    }
+    Ok(())
+}
+
+/// Exactly one annotated function, in the library; its crate name.
+fn check_function(package: &Package) -> Result<String, ProjectError> {
+    let name = package.name().to_string();
+    let target = package.targets().iter().find(|target| target.is_lib() && !target.proc_macro());
+    let found = library(package);
+    if let Some(places) = found.too_many() {
+        return Err(ProjectError::TwoFunctions { package: name, places: places.to_owned() });
+    }
+    if let Some(target) = target.filter(|_| found.is_annotated()) {
+        return Ok(target.crate_name());
+    }
+    if let Some(binary) = binaries(package).iter().find(|found| found.is_annotated()) {
+        let place = binary.first().cloned().unwrap_or(Place { file: "src/main.rs".to_owned(), line: 1 });
+        return Err(ProjectError::OnlyBinary { package: name, place, has_library: target.is_some() });
+    }
+    match target.and_then(|target| target.src_path().path()) {
+        Some(library) => {
+            let library = library.strip_prefix(package.root()).unwrap_or(library).to_owned();
+            Err(ProjectError::NoFunction { package: name, library })
+        }
+        None => Err(ProjectError::NoLibrary { package: name }),
+    }
+}
+
+/// The SDK that the lockfile names.
+fn check_resolved(resolve: &Resolve, package: &Package) -> Result<PackageId, ProjectError> {
+    let name = package.name().to_string();
+    let sdk = resolve.deps(package.package_id()).map(|(id, _)| id).find(|id| id.name() == SDK);
+    match sdk {
+        None => Err(ProjectError::NoSdk { package: name }),
+        Some(id) if id.source_id().is_registry() => Err(ProjectError::RegistrySdk { package: name }),
+        Some(id) => Ok(id),
+    }
+}
+
+/// Folders of the packages that are taken by path; those of unused patches too, because cargo reads them all the same.
+fn path_packages(resolve: &Resolve) -> BTreeSet<PathBuf> {
+    let patches = resolve.unused_patches().iter().copied();
+    let replaced = resolve.replacements().values().copied();
+    resolve.iter().chain(patches).chain(replaced).filter_map(|id| id.source_id().local_path()).collect()
+}
+
+/// Configuration of cargo and rustup that holds in the package's folder: up to the workspace's root, or the repository's.
+fn surroundings(context: &GlobalContext, package: &Path, workspace: &Path) -> Result<Vec<PathBuf>, ProjectError> {
+    const NAMES: [&str; 4] = [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"];
+    let top = Repo::around(package).ok().flatten().and_then(|repo| repo.root());
+    let top = top.filter(|top| workspace.starts_with(top)).unwrap_or_else(|| workspace.to_owned());
+    let home = context.home().as_path_unlocked();
+    let mut found = Vec::new();
+    // A package may lie outside its workspace's folder; then only its own folder counts.
+    let folders = package.ancestors().enumerate().take_while(|(depth, folder)| *depth == 0 || folder.starts_with(&top));
+    for (_, folder) in folders {
+        let files = NAMES.iter().map(|name| folder.join(name));
+        // The user's own configuration is no part of a project, even where the home folder is a repository.
+        found.extend(files.filter(|file| file.is_file() && !file.starts_with(home)));
+    }
+    Ok(found)
+}
+
+/// Root manifests outside of what is sent already that a package inherits from.
+fn foreign_roots(
+    context: &GlobalContext,
+    folders: &BTreeSet<PathBuf>,
+    files: &BTreeSet<PathBuf>,
+) -> Result<BTreeSet<PathBuf>, ProjectError> {
+    let mut roots = BTreeSet::new();
+    for manifest in folders.iter().map(|folder| folder.join("Cargo.toml")).filter(|manifest| manifest.is_file()) {
+        let read = |why: String| ProjectError::Read { path: manifest.clone(), why };
+        let text = fs::read_to_string(&manifest).map_err(|error| read(error.to_string()))?;
+        let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| read(error.to_string()))?;
+        if inherits(document.as_table())
+            && let Some(root) = cargo(find_workspace_root(&manifest, context))?
+            && !files.contains(&root)
+        {
+            roots.insert(root);
+        }
+    }
+    Ok(roots)
+}
+
+/// Whether anything in a manifest says `workspace = true`.
+fn inherits(table: &Table) -> bool {
+    table.iter().any(|(key, item)| match item {
+        Item::Value(value) => inherits_value(key, value),
+        Item::Table(table) => inherits(table),
+        Item::ArrayOfTables(tables) => tables.iter().any(inherits),
+        Item::None => false,
+    })
+}
+
+fn inherits_value(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Boolean(flag) => key == "workspace" && *flag.value(),
+        Value::InlineTable(table) => table.iter().any(|(key, value)| inherits_value(key, value)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inheritance_is_seen_in_each_form() {
+        for (text, expected) in [
+            ("[package]\nversion.workspace = true", true),
+            ("[dependencies]\na = { workspace = true, features = [] }", true),
+            ("[dependencies.a]\nworkspace = true", true),
+            ("[target.'cfg(unix)'.dependencies]\na.workspace = true", true),
+            ("[lints]\nworkspace = true", true),
+            ("[package]\nworkspace = \"..\"\n[dependencies]\nworkspace = \"1\"", false),
+        ] {
+            let document: DocumentMut = text.parse().unwrap();
+            assert_eq!(inherits(document.as_table()), expected, "{text}");
+        }
+    }
+}

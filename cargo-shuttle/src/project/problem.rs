@@ -1,0 +1,108 @@
+//! Why a project cannot be deployed, and what to do. All of it is found before the upload.
+
+use std::path::{Path, PathBuf};
+
+use platform_wire::InvalidName;
+
+use super::{SDK, detect::Place};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProjectError {
+    /// What cargo says of a manifest, a lockfile or the resolution.
+    #[error("{0}")]
+    Cargo(String),
+    #[error("there is no package `{name}` in this workspace")]
+    NoSuchPackage { name: String, members: Vec<String> },
+    #[error("this is a workspace, and none of its packages has a library with a function under #[shuttle_service::main]")]
+    NoAnnotatedMember { members: Vec<String> },
+    #[error("this is a workspace with several packages that can be deployed: {}", .0.join(", "))]
+    SeveralAnnotatedMembers(Vec<String>),
+    #[error("`{package}` does not depend on {SDK}")]
+    NoSdk { package: String },
+    #[error("`{package}` takes {SDK} from a registry, where that name belongs to a product that has ended")]
+    RegistrySdk { package: String },
+    #[error("`{package}` has no function under #[shuttle_service::main]")]
+    NoFunction { package: String, library: PathBuf },
+    #[error("`{package}` has more than one function under #[shuttle_service::main]:\n{}", listed(.places))]
+    TwoFunctions { package: String, places: Vec<Place> },
+    #[error("the annotated function of `{package}` is in a binary ({place}); for now it has to be in the library")]
+    OnlyBinary { package: String, place: Place, has_library: bool },
+    #[error("`{package}` has no library; a service is one")]
+    NoLibrary { package: String },
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    #[error("{} of the files to deploy {} not committed to git:\n{}", .files.len(), if .files.len() == 1 { "is" } else { "are" }, some(.files))]
+    Dirty { files: Vec<String> },
+    #[error("cannot look at the git repository {}: {why}", folder.display())]
+    Git { folder: PathBuf, why: String },
+    #[error("{}: {why}", path.display())]
+    Read { path: PathBuf, why: String },
+}
+
+impl ProjectError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Cargo(_) | Self::Read { .. } => return None,
+            Self::NoSuchPackage { name, members } => match cargo::util::closest(name, members.iter(), |member| member.as_str()) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("its packages are: {}", members.join(", ")),
+            },
+            Self::NoAnnotatedMember { members } => {
+                format!("annotate a function of one of them ({}):\n{EXAMPLE}", members.join(", "))
+            }
+            Self::SeveralAnnotatedMembers(members) => {
+                format!("choose one: cargo shuttle deploy -p {}", members.first().map_or("PACKAGE", String::as_str))
+            }
+            Self::NoSdk { .. } => {
+                format!("add to [dependencies] in its Cargo.toml\n{}\nand write in src/lib.rs\n{EXAMPLE}", sdk_line())
+            }
+            Self::RegistrySdk { .. } => {
+                format!("write in its Cargo.toml instead, with the features that you need:\n{}", sdk_line())
+            }
+            Self::NoFunction { library, .. } => format!("write in {}:\n{EXAMPLE}", library.display()),
+            Self::TwoFunctions { .. } => "keep one of them; a second service is a package of its own".to_owned(),
+            Self::OnlyBinary { place, has_library: false, .. } => format!(
+                "rename {0} to src/lib.rs (git mv {0} src/lib.rs); the platform makes the server around it, so no `fn main` \
+                 is needed",
+                place.file
+            ),
+            Self::OnlyBinary { place, has_library: true, .. } => {
+                format!("move the function and what it needs from {} to src/lib.rs; no `fn main` is needed", place.file)
+            }
+            Self::NoLibrary { .. } => format!("write a src/lib.rs with\n{EXAMPLE}"),
+            Self::Name(error) => {
+                let name = error.suggestion.as_deref().unwrap_or("my-app");
+                format!("set another name: cargo shuttle deploy --name {name}")
+            }
+            Self::Dirty { .. } => "commit them, or deploy them as they are with --allow-dirty".to_owned(),
+            Self::Git { .. } => "with --allow-dirty git is not asked what is committed".to_owned(),
+        })
+    }
+}
+
+const EXAMPLE: &str = "    #[shuttle_service::main]\n    async fn app() -> shuttle_service::ShuttleAxum {\n        \
+                       Ok(axum::Router::new().into())\n    }";
+
+/// The dependency as it has to be written: by path where this program was built from a clone that is still there.
+fn sdk_line() -> String {
+    let clone = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(SDK);
+    if clone.join("Cargo.toml").is_file() {
+        format!("    {SDK} = {{ path = \"{}\" }}", clone.display())
+    } else {
+        format!("    {SDK} = {{ git = \"URL of the platform's repository\" }}")
+    }
+}
+
+fn listed(places: &[Place]) -> String {
+    places.iter().map(|place| format!("  {place}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A few of many.
+fn some(files: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut lines: Vec<_> = files.iter().take(SHOWN).map(|file| format!("  {file}")).collect();
+    if files.len() > SHOWN {
+        lines.push(format!("  and {} more", files.len() - SHOWN));
+    }
+    lines.join("\n")
+}
