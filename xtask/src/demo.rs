@@ -31,14 +31,10 @@ pub(crate) fn demo(repo: &Repo, once: bool) -> Result<()> {
         ui::note(format_args!("API {}, proxy {}, data in {}", server.api, server.proxy, temp.path.join("data").display()));
         Ok(server)
     })?;
-    let outcome = show(repo, &mut server, &mut steps, once);
-    match outcome {
-        Ok(()) => {}
-        // Ctrl-C at the end is how the demo is meant to stop.
-        Err(error) => {
-            server.show_log(&error);
-            return server.stop().and(Err(error));
-        }
+    if let Err(error) = show(repo, &mut server, &mut steps, once) {
+        // Why it failed is what matters now, not how the server took being stopped: it is dropped.
+        server.show_log(&error);
+        return Err(error);
     }
     ui::step("Stop platform-server");
     server.stop()
@@ -64,8 +60,7 @@ fn show(repo: &Repo, server: &mut Server, steps: &mut Steps, once: bool) -> Resu
     ui::say(format_args!("  shorten a URL    curl -d https://doc.rust-lang.org/book/ {url}/"));
     ui::say(format_args!("  follow one       curl -i {url}{path}"));
     ui::say(format_args!(
-        "  ask the server   cd {}; SHUTTLE_API={} SHUTTLE_API_KEY=$(cat {}) {} shuttle status",
-        cmd::quoted(&project.display().to_string()),
+        "  ask the server   SHUTTLE_API={} SHUTTLE_API_KEY=$(cat {}) {} shuttle status --name {APP}",
         server.api,
         cmd::quoted(&server.key_file.display().to_string()),
         cmd::quoted(&repo.bins(false).join("cargo-shuttle").display().to_string())
