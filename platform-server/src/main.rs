@@ -1,2 +1,52 @@
-//! Placeholder.
-fn main() {}
+//! `platform-server`: builds, runs and proxies the apps that `cargo shuttle deploy` sends.
+//!
+//! ARCHITECTURE.md has the map. This file reads the command line and makes the runtime; [`app`] is the server.
+
+mod address;
+mod app;
+mod archive;
+mod artifact;
+mod build;
+mod config;
+mod data_dir;
+mod db;
+mod deployment;
+mod http;
+mod logs;
+mod process;
+mod provision;
+mod proxy;
+mod sandbox;
+mod supervisor;
+mod uids;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+fn main() -> ExitCode {
+    // Before anything else, and before there is a second thread: this may be no server at all.
+    sandbox::enter::run_if_asked();
+    let config::Command::Serve(serve) = config::Cli::parse().command;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::registry().with(filter).with(tracing_subscriber::fmt::layer().with_ansi(ansi).with_target(false).with_writer(std::io::stderr)).init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("no runtime: {error}"), None),
+    };
+    match runtime.block_on(app::run(*serve)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), error.hint().as_deref()),
+    }
+}
+
+fn fail(message: &str, hint: Option<&str>) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "error: {message}");
+    if let Some(hint) = hint {
+        let _ = writeln!(stderr, "hint: {hint}");
+    }
+    ExitCode::FAILURE
+}

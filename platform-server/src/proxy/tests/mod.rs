@@ -1,1 +1,6 @@
-//! x
+//! The proxy with real sockets. Nothing here waits for time to pass: each step is told by an event of the other side.
+
+mod failures;
+mod requests;
+mod support;
+mod upgrades;

@@ -1,0 +1,287 @@
+//! The server, put together: what starts in which order, and how it stops.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    os::unix::fs::chown,
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    address::AppAddress,
+    archive::ArchiveLimits,
+    artifact::ArtifactStore,
+    build::{BuildFolders, Builder, toolchain::{ToolchainError, Toolchains}},
+    config::{Output, Serve},
+    data_dir::{self, DataDir, DataDirError},
+    db::{Db, DbError},
+    deployment::{Driver, EventStore, instances::Instances, launcher::Launcher, queue},
+    http::{self, Api, hash_key},
+    logs::{LogLimits, LogStore},
+    process::Spawner,
+    provision::{Postgres, PostgresSource, Provisioner, RedisServers},
+    proxy::{self, ProxyConfig, Routes},
+    sandbox::Sandbox,
+    supervisor::local::LocalSupervisor,
+    uids::{UidRange, Uids},
+};
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppError {
+    #[error("the data directory: {0}")]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    #[error("the address {address} for {what} cannot be used: {error}")]
+    Bind { what: &'static str, address: SocketAddr, error: io::Error },
+    #[error("the program that loads apps is missing: {}", .0.display())]
+    NoRunner(PathBuf),
+    #[error("the Postgres URL cannot be read: {0}")]
+    PostgresUrl(String),
+    #[error("`{0}` cannot be a domain")]
+    Domain(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl AppError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::DataDir(error) => error.hint(),
+            Self::Toolchain(error) => Some(error.hint()),
+            Self::Bind { error, .. } if error.kind() == io::ErrorKind::AddrInUse => {
+                Some("another program listens there, perhaps another platform-server; stop it, or choose another port".into())
+            }
+            Self::Bind { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some("ports below 1024 are for root; run as root, or choose another port".into())
+            }
+            Self::NoRunner(_) => Some("install it beside platform-server (cargo xtask install does), or name it: --runner FILE".into()),
+            Self::PostgresUrl(_) => Some("it looks like postgres://user:password@host:5432/postgres".into()),
+            Self::Domain(_) => Some("for example --domain apps.example.com".into()),
+            Self::Bind { .. } | Self::Db(_) | Self::Io(_) => None,
+        }
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
+    let root = rustix::process::geteuid().is_root();
+    if config.domain.is_empty() || !config.domain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)) {
+        return Err(AppError::Domain(config.domain));
+    }
+    let runner = runner(&config)?;
+    let data = DataDir::open(&config.data_dir.clone().map_or_else(|| data_dir::default_path(root), Ok)?, root)?;
+    let db = Db::open(&data.join("platform.db"))?;
+    let range = if root { Some(uid_range(&db, &data).await?) } else { None };
+    let uids = range.as_ref().map_or(Uids::none(), UidRange::uids);
+    let spawner = Spawner::new(&data.path().display().to_string())?;
+    let leftovers = spawner.kill_leftovers(uids.range())?;
+    if leftovers > 0 {
+        tracing::info!(processes = leftovers, "ended what an earlier server left running");
+    }
+    let sandbox = Sandbox::probe(spawner.clone(), &data.run.join("root"), root).await?;
+    let api_listener = bind("the API", config.api).await?;
+    let proxy_listener = bind("the proxy", config.proxy).await?;
+    let stop = CancellationToken::new();
+    let parts = assemble(Parts { config: &config, data: &data, db, uids, spawner, sandbox: &sandbox, runner, proxy: proxy_listener.local_addr()?, stop: &stop }).await?;
+    let driver = Arc::clone(&parts.api.driver);
+    for line in &parts.api.protections {
+        tracing::info!("{line}");
+    }
+    driver.recover().await?;
+
+    let proxy_config = ProxyConfig {
+        max_connections: config.limits.max_connections,
+        hold_timeout: Duration::from_secs(config.limits.hold_timeout),
+        shutdown_grace: config.limits.grace(),
+        ..ProxyConfig::new(&config.domain)
+    };
+    let (api_address, proxy_address) = (api_listener.local_addr()?, proxy_listener.local_addr()?);
+    let proxy = tokio::spawn(proxy::run(proxy_listener, Arc::clone(&parts.routes), proxy_config, stop.clone().cancelled_owned()));
+    let router = http::router(parts.api);
+    let api = tokio::spawn(axum::serve(api_listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+    let building = tokio::spawn(Arc::clone(&driver).run(parts.queue));
+    announce(&config, api_address, proxy_address, &parts.admin_key_file)?;
+
+    wait_for_signal().await?;
+    tracing::info!("stopping; apps may finish their requests");
+    stop.cancel();
+    // First what brings requests in, then what answers them, then what those need.
+    let _ = tokio::join!(proxy, building);
+    driver.instances.stop().await;
+    driver.launcher.provisioner.stop().await;
+    let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
+    tracing::info!("stopped");
+    drop(range);
+    Ok(())
+}
+
+fn runner(config: &Serve) -> Result<PathBuf, AppError> {
+    let runner = match &config.runner {
+        Some(runner) => std::path::absolute(runner)?,
+        None => std::env::current_exe()?.with_file_name("platform-runner"),
+    };
+    if runner.is_file() { Ok(runner) } else { Err(AppError::NoRunner(runner)) }
+}
+
+async fn uid_range(db: &Db, data: &DataDir) -> Result<UidRange, AppError> {
+    const KEY: &str = "uid_range";
+    let known = db.setting(KEY).await?.and_then(|text| text.parse().ok());
+    let range = UidRange::take(std::path::Path::new("/run/platform-server"), data.path(), known)?;
+    db.set_setting(KEY, range.number.to_string()).await?;
+    Ok(range)
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|error| AppError::Bind { what, address, error })
+}
+
+/// What [`assemble`] needs.
+struct Parts<'a> {
+    config: &'a Serve,
+    data: &'a DataDir,
+    db: Db,
+    uids: Uids,
+    spawner: Spawner,
+    sandbox: &'a Sandbox,
+    runner: PathBuf,
+    proxy: SocketAddr,
+    stop: &'a CancellationToken,
+}
+
+/// What [`assemble`] makes.
+struct Assembled {
+    api: Arc<Api>,
+    routes: Arc<Routes>,
+    queue: queue::QueueTask,
+    admin_key_file: PathBuf,
+}
+
+/// Makes every part and connects them. Nothing runs yet.
+async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
+    let Parts { config, data, db, uids, spawner, sandbox, runner, proxy, stop } = parts;
+    let limits = &config.limits;
+    let known = db.deployment_ids().await?;
+    data.remove_unfinished(|id| known.contains(id))?;
+    let (admin_key_file, key) = data.admin_key()?;
+    db.set_key("admin", hash_key(&key)).await?;
+
+    let logs = LogStore::open(&data.join("logs"), LogLimits::default())?;
+    let events = EventStore::new(&data.join("deployments"));
+    let artifacts = ArtifactStore::new(data.join("artifacts"));
+    let routes = Arc::new(Routes::default());
+    let cargo_home = data.join("cargo-home");
+    chown(&cargo_home, uids.fetch(), uids.fetch())?;
+    let launcher = Arc::new(Launcher {
+        provisioner: Provisioner {
+            db: db.clone(),
+            postgres: Postgres::new(postgres_source(config, data, sandbox, uids)?),
+            redis: RedisServers::new(sandbox.clone(), data.join("redis"), data.run.join("redis"), uids),
+        },
+        supervisor: Arc::new(LocalSupervisor { spawner, runner, sockets: data.run.join("apps"), logs: logs.clone(), next: AtomicU64::new(0) }),
+        artifacts: artifacts.clone(),
+        deployments: data.join("deployments"),
+        address: AppAddress::new(&config.domain, proxy.port()),
+        uids,
+        logs: logs.clone(),
+        start_timeout: limits.start(),
+    });
+    let builder = Builder {
+        sandbox: sandbox.clone(),
+        uids,
+        folders: BuildFolders::new(data.join("builds"), limits.max_build_folders_bytes),
+        cargo_home,
+        toolchains: Toolchains::find()?,
+        artifacts,
+        limits: limits.clone(),
+    };
+    let (queue, queue_task) = queue::queue();
+    let instances = Instances::new(Arc::clone(&launcher), Arc::clone(&routes), limits.grace(), Duration::from_secs(limits.max_restart_delay));
+    let driver = Arc::new(Driver {
+        db: db.clone(),
+        builder,
+        launcher,
+        instances,
+        events,
+        queue,
+        under_way: Mutex::default(),
+        swaps: Mutex::default(),
+        tasks: TaskTracker::new(),
+        stop: stop.clone(),
+    });
+    let api = Arc::new(Api {
+        db,
+        driver,
+        logs,
+        limits: limits.clone(),
+        archive_limits: ArchiveLimits { unpacked_bytes: limits.max_unpacked_bytes, ..ArchiveLimits::default() },
+        archives: data.join("archives"),
+        deployments: data.join("deployments"),
+        uids,
+        protections: sandbox.tier().describe(),
+        stop: stop.clone(),
+    });
+    Ok(Assembled { api, routes, queue: queue_task, admin_key_file })
+}
+
+fn postgres_source(config: &Serve, data: &DataDir, sandbox: &Sandbox, uids: Uids) -> Result<PostgresSource, AppError> {
+    match &config.postgres_url {
+        Some(url) => {
+            // The parser's own message does not repeat the URL, which has a password in it.
+            let parsed = url.parse().map_err(|error: tokio_postgres::Error| AppError::PostgresUrl(error.to_string()))?;
+            Ok(PostgresSource::Configured(Box::new(parsed)))
+        }
+        None => Ok(PostgresSource::Own {
+            sandbox: sandbox.clone(),
+            folder: data.join("postgres"),
+            sockets: data.run.join("postgres"),
+            uid: uids.postgres(),
+        }),
+    }
+}
+
+/// Says that the server is ready, and where.
+fn announce(config: &Serve, api: SocketAddr, proxy: SocketAddr, key: &std::path::Path) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match config.output {
+        Output::Json => {
+            let ready = serde_json::json!({
+                "api": format!("http://{api}"),
+                "proxy": format!("http://{proxy}"),
+                "admin_key_file": key,
+            });
+            writeln!(stdout, "{ready}")?;
+        }
+        Output::Text => {
+            writeln!(stdout, "API    http://{api}   (the key is in {})", key.display())?;
+            writeln!(stdout, "apps   {}", AppAddress::new(&config.domain, proxy.port()).pattern())?;
+            writeln!(stdout, "stop   Ctrl-C")?;
+        }
+    }
+    stdout.flush()
+}
+
+/// Waits for SIGINT or SIGTERM. A second one ends the process at once: whatever runs dies with it.
+async fn wait_for_signal() -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(1);
+    });
+    Ok(())
+}

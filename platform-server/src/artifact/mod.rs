@@ -1,0 +1,153 @@
+//! Compiled artifacts: files named by their digest, and what their manifests say. Nothing here runs or loads one.
+
+pub(crate) mod manifest;
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use sha2::{Digest as _, Sha256};
+use shuttle_abi::Manifest;
+
+use crate::{
+    build::{blocking, is_disk_full},
+    deployment::Digest,
+};
+use manifest::ReadManifestError;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArtifactError {
+    #[error("the compiled library is larger than the limit of {0} bytes")]
+    TooLarge(u64),
+    #[error("the compiled library is no plain file: {0}")]
+    NotAFile(io::Error),
+    #[error(transparent)]
+    Manifest(#[from] ReadManifestError),
+    #[error("the artifact could not be stored: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl ArtifactError {
+    /// Whether the app is at fault, and not the platform.
+    pub(crate) fn is_the_apps(&self) -> bool {
+        !matches!(self, Self::Io(_))
+    }
+
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooLarge(_) => Some("raise the server's --max-artifact-bytes, or strip the release profile (strip = true)".into()),
+            Self::NotAFile(_) => Some("a build script may have replaced it by a link".into()),
+            Self::Manifest(error) => error.hint().map(str::to_owned),
+            Self::Io(error) if is_disk_full(error) => Some("the server's disk is full: free some space, then deploy again".into()),
+            Self::Io(_) => None,
+        }
+    }
+}
+
+/// The folder of all artifacts.
+#[derive(Debug, Clone)]
+pub(crate) struct ArtifactStore {
+    folder: PathBuf,
+}
+
+impl ArtifactStore {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(format!("{}.so", digest.as_str()))
+    }
+
+    /// Copies `file`, a path below `target`, into the store.
+    ///
+    /// The target folder belongs to the build, which may have left a link there to something that only the server can
+    /// read; so the path is resolved without following any.
+    pub(crate) async fn store(&self, target: &Path, file: &Path, max_bytes: u64) -> Result<Digest, ArtifactError> {
+        let (folder, target, file) = (self.folder.clone(), target.to_path_buf(), file.to_path_buf());
+        let stored = blocking(move || Ok(copy(&folder, &target, &file, max_bytes))).await?;
+        stored
+    }
+
+    /// Reads the manifest of the crate out of a stored artifact.
+    pub(crate) async fn manifest(&self, digest: &Digest, crate_name: &str) -> Result<Manifest, ArtifactError> {
+        let (path, crate_name) = (self.path(digest), crate_name.to_owned());
+        Ok(blocking(move || Ok(manifest::read_manifest(&path, &crate_name))).await??)
+    }
+}
+
+fn copy(folder: &Path, target: &Path, file: &Path, max_bytes: u64) -> Result<Digest, ArtifactError> {
+    let base = File::open(target)?;
+    let opened = openat2(
+        &base,
+        file,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+    .map_err(|error| ArtifactError::NotAFile(error.into()))?;
+    let mut source = File::from(opened);
+    let metadata = source.metadata()?;
+    if !metadata.is_file() {
+        return Err(ArtifactError::NotAFile(io::ErrorKind::InvalidInput.into()));
+    }
+    if metadata.len() > max_bytes {
+        return Err(ArtifactError::TooLarge(max_bytes));
+    }
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 256 * 1024]);
+    // Bounded again: the file may still grow.
+    let mut source = (&mut source).take(max_bytes);
+    loop {
+        let length = source.read(&mut buffer)?;
+        if length == 0 {
+            break;
+        }
+        hash.update(&buffer[..length]);
+        temporary.write_all(&buffer[..length])?;
+    }
+    let digest = Digest::new(&hash.finalize());
+    let path = folder.join(format!("{}.so", digest.as_str()));
+    if !path.exists() {
+        temporary.as_file().sync_all()?;
+        fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        temporary.persist(&path).map_err(|error| error.error)?;
+    }
+    Ok(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_stored_once_by_its_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("target/release")).unwrap();
+        fs::write(folder.path().join("target/release/a.so"), "content").unwrap();
+        let store = ArtifactStore::new(folder.path().to_path_buf());
+        let target = folder.path().join("target");
+        let first = store.store(&target, Path::new("release/a.so"), 100).await.unwrap();
+        assert_eq!(store.store(&target, Path::new("release/a.so"), 100).await.unwrap(), first);
+        assert_eq!(fs::read_to_string(store.path(&first)).unwrap(), "content");
+        assert!(matches!(store.store(&target, Path::new("release/a.so"), 3).await, Err(ArtifactError::TooLarge(3))));
+    }
+
+    #[tokio::test]
+    async fn links_are_not_followed_out_of_the_target_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        fs::create_dir_all(&target).unwrap();
+        fs::write(folder.path().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), target.join("a.so")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), target.join("up")).unwrap();
+        let store = ArtifactStore::new(folder.path().to_path_buf());
+        for file in ["a.so", "up/secret", "../secret"] {
+            let stored = store.store(&target, Path::new(file), 100).await;
+            assert!(matches!(stored, Err(ArtifactError::NotAFile(_))), "{file}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The two runs of cargo: `fetch` and `rustc`.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use platform_wire::Event;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::sync::CancellationToken;
+
+use super::{BuildError, Builder, folders::BuildFolder, messages::Messages, toolchain::Toolchain};
+use crate::{
+    deployment::Meta,
+    process::{Process, describe},
+    sandbox::{DeathSignal, Limits, Mount, Share, Spec},
+};
+
+/// Where a sandboxed cargo finds things. Fixed, so that what was compiled for one project has the same paths in it as
+/// what is compiled for another.
+const TREE: &str = "/build/tree";
+const TARGET: &str = "/build/target";
+const CARGO_HOME: &str = "/build/cargo";
+const TOOLCHAIN: &str = "/build/toolchain";
+const HOME: &str = "/build/home";
+
+/// What a fetch may see of the server's environment: how to reach the network, and whom to trust there.
+const NETWORK_VARIABLES: [&str; 14] = [
+    "ALL_PROXY",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "CARGO_HTTP_PROXY",
+];
+/// Those of them that name a file or folder.
+const CERTIFICATE_VARIABLES: [&str; 5] = ["CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+
+/// Longest line of cargo's that is read whole, in bytes.
+const MAX_LINE: usize = 4 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CargoError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("{what} took too long")]
+    Timeout { what: &'static str, limit: Duration },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Everything that both runs need.
+pub(super) struct CargoRun<'a> {
+    pub(super) builder: &'a Builder,
+    pub(super) folder: &'a BuildFolder,
+    pub(super) toolchain: &'a Toolchain,
+    pub(super) meta: &'a Meta,
+}
+
+/// Paths as cargo sees them: fixed inside the sandbox, the real ones where there is none.
+struct Paths {
+    tree: PathBuf,
+    target: PathBuf,
+    cargo_home: PathBuf,
+    toolchain: PathBuf,
+    home: PathBuf,
+}
+
+impl CargoRun<'_> {
+    fn paths(&self) -> Paths {
+        if self.builder.sandbox.has_view() {
+            Paths { tree: TREE.into(), target: TARGET.into(), cargo_home: CARGO_HOME.into(), toolchain: TOOLCHAIN.into(), home: HOME.into() }
+        } else {
+            Paths {
+                tree: self.folder.tree.clone(),
+                target: self.folder.target.clone(),
+                cargo_home: self.builder.cargo_home.clone(),
+                toolchain: self.toolchain.sysroot.clone(),
+                home: self.folder.empty.clone(),
+            }
+        }
+    }
+
+    fn environment(&self, paths: &Paths) -> Vec<(String, String)> {
+        let text = |path: &Path| path.display().to_string();
+        [
+            ("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", paths.toolchain.join("bin").display())),
+            ("HOME", text(&paths.home)),
+            ("CARGO_HOME", text(&paths.cargo_home)),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("CARGO_TERM_COLOR", "always".to_owned()),
+            ("CARGO_TERM_PROGRESS_WHEN", "always".to_owned()),
+            ("CARGO_TERM_PROGRESS_WIDTH", "100".to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+
+    fn mount(from: &Path, to: &str, write: bool) -> Mount {
+        Mount { from: from.to_path_buf(), to: to.into(), write }
+    }
+
+    /// Downloads what the lockfile names into the shared registry cache.
+    ///
+    /// cargo looks configuration and toolchain files up from the current folder, so it stands in an empty one; and it is
+    /// the toolchain's own cargo, not rustup's proxy, which would look for a toolchain file as well.
+    pub(super) async fn fetch(&self, event: &(dyn Fn(Event) + Send + Sync), cancel: &CancellationToken) -> Result<(), BuildError> {
+        let paths = self.paths();
+        let manifest = paths.tree.join(&self.meta.index.package_root).join("Cargo.toml");
+        let mut env = self.environment(&paths);
+        let mut mounts = vec![
+            Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
+            Self::mount(&self.folder.tree, TREE, false),
+            Self::mount(&self.builder.cargo_home, CARGO_HOME, true),
+        ];
+        for (name, value) in NETWORK_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))) {
+            let path = Path::new(&value);
+            // Certificates in an unusual place have to be shown.
+            if CERTIFICATE_VARIABLES.contains(&name) && path.is_absolute() && path.exists() && !path.starts_with("/etc/ssl") && !path.starts_with("/usr") {
+                mounts.push(Self::mount(path, &value, false));
+            }
+            env.push((name.to_owned(), value));
+        }
+        let uid = self.builder.uids.fetch();
+        let spec = Spec {
+            program: paths.toolchain.join("bin/cargo"),
+            args: ["fetch", "--locked", "--target", &host(), "--manifest-path", &manifest.display().to_string()].map(str::to_owned).to_vec(),
+            env,
+            cwd: paths.home.clone(),
+            uid,
+            view: self.builder.sandbox.view(mounts, Share { network: true, pids: false }, uid),
+            limits: Limits { open_files: Some(4096), ..Limits::default() },
+            death_signal: DeathSignal::Kill,
+            nice: 5,
+        };
+        let mut messages = Messages::new(&self.meta.index.crate_name);
+        let limit = self.builder.limits.fetch();
+        let status = self.run(&spec, &mut messages, event, cancel, "fetching dependencies", limit).await?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(BuildError::Fetch(reason(&messages).unwrap_or_else(|| format!("cargo fetch ended with {}", describe(status)))))
+    }
+
+    /// Compiles the library as a cdylib. Returns the artifact's path below the target folder.
+    pub(super) async fn compile(&self, event: &(dyn Fn(Event) + Send + Sync), cancel: &CancellationToken) -> Result<PathBuf, BuildError> {
+        let paths = self.paths();
+        let index = &self.meta.index;
+        let mut env = self.environment(&paths);
+        env.push(("CARGO_TARGET_DIR".into(), paths.target.display().to_string()));
+        env.extend(self.fast_profile());
+        let uid = self.builder.uids.build(self.meta.project_id);
+        let mounts = vec![
+            Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
+            Self::mount(&self.builder.cargo_home, CARGO_HOME, false),
+            Self::mount(&self.folder.tree, TREE, false),
+            Self::mount(&self.folder.target, TARGET, true),
+        ];
+        let args = [
+            "rustc", "--lib", "--crate-type", "cdylib", "--release", "--locked", "--offline", "--package", &index.package,
+            "--message-format", "json-diagnostic-rendered-ansi",
+        ];
+        let limits = &self.builder.limits;
+        let spec = Spec {
+            program: paths.toolchain.join("bin/cargo"),
+            args: args.map(str::to_owned).to_vec(),
+            env,
+            cwd: paths.tree.join(&index.package_root),
+            uid,
+            view: self.builder.sandbox.view(mounts, Share::default(), uid),
+            limits: Limits {
+                memory: Some(limits.max_build_memory_bytes),
+                // Counted for the whole uid, so only where the uid is the project's own.
+                processes: uid.map(|_| 4096),
+                file_size: Some(limits.max_artifact_bytes.saturating_mul(4)),
+                open_files: Some(4096),
+            },
+            death_signal: DeathSignal::Kill,
+            nice: 5,
+        };
+        let mut messages = Messages::new(&index.crate_name);
+        let status = self.run(&spec, &mut messages, event, cancel, "compiling", limits.build()).await?;
+        if !status.success() {
+            return Err(BuildError::Compile(compile_failure(&messages, status)));
+        }
+        let artifact = messages.artifact.ok_or_else(|| BuildError::Compile("cargo built no library of this package".into()))?;
+        artifact
+            .strip_prefix(&paths.target)
+            .map(Path::to_path_buf)
+            .map_err(|_| BuildError::Compile(format!("cargo put the library outside its target folder, at {}", artifact.display())))
+    }
+
+    /// The release profile, made fast to compile again: incremental, and without link-time optimisation where the
+    /// user's profile asks for it.
+    fn fast_profile(&self) -> Vec<(String, String)> {
+        let mut variables = vec![("CARGO_PROFILE_RELEASE_INCREMENTAL".to_owned(), "true".to_owned())];
+        let manifest = self.folder.tree.join(&self.meta.index.workspace_root).join("Cargo.toml");
+        let lto = std::fs::read_to_string(manifest)
+            .ok()
+            .and_then(|text| text.parse::<toml::Table>().ok())
+            .is_some_and(|table| table.get("profile").and_then(|p| p.get("release")).is_some_and(|release| release.get("lto").is_some()));
+        if lto {
+            variables.push(("CARGO_PROFILE_RELEASE_LTO".to_owned(), "off".to_owned()));
+        }
+        variables
+    }
+
+    async fn run(
+        &self,
+        spec: &Spec,
+        messages: &mut Messages,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<std::process::ExitStatus, CargoError> {
+        let mut process = self.builder.sandbox.spawn(spec, Stdio::piped(), Stdio::piped()).await?;
+        let finished = tokio::select! {
+            result = tokio::time::timeout(limit, converse(&mut process, messages, event)) => result.ok(),
+            () = cancel.cancelled() => {
+                process.kill().await?;
+                return Err(CargoError::Cancelled);
+            }
+        };
+        match finished {
+            Some(status) => Ok(status?),
+            None => {
+                process.kill().await?;
+                Err(CargoError::Timeout { what, limit })
+            }
+        }
+    }
+}
+
+/// Reads everything that the process says, until it has ended.
+async fn converse(
+    process: &mut Process,
+    messages: &mut Messages,
+    event: &(dyn Fn(Event) + Send + Sync),
+) -> io::Result<std::process::ExitStatus> {
+    let stdout = process.take_stdout().map(tokio::process::ChildStdout::from_std).transpose()?;
+    let stderr = process.take_stderr().map(tokio::process::ChildStderr::from_std).transpose()?;
+    let messages = std::sync::Mutex::new(messages);
+    let told = |found: Option<Event>| found.into_iter().for_each(event);
+    let lock = || messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (out, err, status) = tokio::join!(
+        pieces(stdout, |byte| byte == b'\n', |line| told(lock().stdout(line))),
+        pieces(stderr, |byte| byte == b'\n' || byte == b'\r', |piece| told(lock().stderr(piece))),
+        process.wait(),
+    );
+    out?;
+    err?;
+    status
+}
+
+/// Calls `each` with every piece between two separators. A piece over [`MAX_LINE`] is cut there.
+async fn pieces(reader: Option<impl AsyncRead + Unpin>, separator: fn(u8) -> bool, mut each: impl FnMut(&str)) -> io::Result<()> {
+    let Some(mut reader) = reader else { return Ok(()) };
+    let (mut buffer, mut piece) = (vec![0; 16 * 1024], Vec::new());
+    loop {
+        let length = reader.read(&mut buffer).await?;
+        if length == 0 {
+            if !piece.is_empty() {
+                each(&String::from_utf8_lossy(&piece));
+            }
+            return Ok(());
+        }
+        for part in buffer[..length].split_inclusive(|byte| separator(*byte)) {
+            piece.extend_from_slice(part);
+            if separator(part[part.len() - 1]) || piece.len() > MAX_LINE {
+                piece.pop_if(|last| separator(*last));
+                each(&String::from_utf8_lossy(&piece));
+                piece.clear();
+            }
+        }
+    }
+}
+
+/// The triple of this machine, which is what apps are compiled for.
+fn host() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+/// cargo's own error in one line, causes behind it.
+fn reason(messages: &Messages) -> Option<String> {
+    let lines: Vec<&str> = messages
+        .cargo_error
+        .lines()
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .filter(|line| !line.is_empty() && *line != "Caused by:")
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
+}
+
+fn compile_failure(messages: &Messages, status: std::process::ExitStatus) -> String {
+    match (messages.errors, reason(messages)) {
+        (0, Some(reason)) => format!("the build failed: {reason}"),
+        (0, None) => format!("the build failed: cargo ended with {}", describe(status)),
+        (1, _) => "the app does not compile: 1 error".to_owned(),
+        (errors, _) => format!("the app does not compile: {errors} errors"),
+    }
+}

@@ -1,0 +1,173 @@
+//! What cargo says while it compiles, turned into events.
+//!
+//! stdout carries JSON messages, one a line; stderr carries what a terminal would show: progress, and cargo's own
+//! errors. Both come from a process that runs a user's code, so nothing here trusts more than its shape.
+
+use std::path::PathBuf;
+
+use platform_wire::Event;
+use serde::Deserialize;
+
+/// Most bytes of cargo's own stderr that are kept for the failure's message.
+const MAX_ERROR: usize = 4096;
+
+#[derive(Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+enum Message {
+    CompilerMessage { message: Diagnostic },
+    CompilerArtifact { target: Target, filenames: Vec<PathBuf> },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Diagnostic {
+    rendered: Option<String>,
+    level: String,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    crate_types: Vec<String>,
+}
+
+/// Reads the messages of one build.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    crate_name: String,
+    /// Path of the artifact, as the build saw it.
+    pub(crate) artifact: Option<PathBuf>,
+    /// How many messages of level `error` the compiler gave.
+    pub(crate) errors: usize,
+    /// cargo's own errors: without colours.
+    pub(crate) cargo_error: String,
+    done: u32,
+    in_error: bool,
+}
+
+impl Messages {
+    /// `crate_name` is the library that is built.
+    pub(crate) fn new(crate_name: &str) -> Self {
+        Self {
+            crate_name: crate_name.to_owned(),
+            artifact: None,
+            errors: 0,
+            cargo_error: String::new(),
+            done: 0,
+            in_error: false,
+        }
+    }
+
+    /// One line of stdout.
+    pub(crate) fn stdout(&mut self, line: &str) -> Option<Event> {
+        match serde_json::from_str(line) {
+            Ok(Message::CompilerMessage { message }) => {
+                self.errors += usize::from(message.level.starts_with("error"));
+                message.rendered.map(|text| Event::Output { text })
+            }
+            Ok(Message::CompilerArtifact { target, filenames }) => {
+                if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|kind| kind == "cdylib") {
+                    self.artifact = filenames.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "so"));
+                }
+                None
+            }
+            Ok(Message::Other) | Err(_) => None,
+        }
+    }
+
+    /// One piece of stderr: what stood between two line feeds or carriage returns.
+    pub(crate) fn stderr(&mut self, piece: &str) -> Option<Event> {
+        let plain = strip_ansi(piece);
+        let text = plain.trim();
+        if text.is_empty() {
+            return None;
+        }
+        if let Some((done, total, unit)) = progress(text) {
+            let news = done != self.done || self.done == 0;
+            self.done = done;
+            return news.then_some(Event::Progress { done, total: Some(total), unit });
+        }
+        let starts = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
+        if starts(&["error", "warning: "]) {
+            self.in_error = text.starts_with("error");
+        } else if starts(&["Compiling", "Finished", "Fresh", "Downloading", "Downloaded", "Updating", "Blocking", "Building", "Locking", "Adding"]) {
+            self.in_error = false;
+            return None;
+        }
+        if self.in_error && self.cargo_error.len() < MAX_ERROR {
+            self.cargo_error.push_str(plain.trim_end());
+            self.cargo_error.push('\n');
+        }
+        Some(Event::Output { text: format!("{}\n", piece.trim_end()) })
+    }
+}
+
+/// `Building [====>  ] 12/148: serde, tokio`.
+fn progress(text: &str) -> Option<(u32, u32, String)> {
+    let rest = text.strip_prefix("Building [")?.split_once("] ")?.1;
+    let (numbers, units) = rest.split_once(':').unwrap_or((rest, ""));
+    let (done, total) = numbers.trim().split_once('/')?;
+    let unit = units.split(',').next().unwrap_or_default().trim();
+    Some((done.parse().ok()?, total.parse().ok()?, unit.to_owned()))
+}
+
+/// Without escape sequences, which cargo uses for colours and to clear a line.
+fn strip_ansi(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\u{1b}' {
+            plain.push(c);
+        } else if chars.next() == Some('[') {
+            // A control sequence ends with a character from `@` to `~`.
+            let _ = chars.find(|c| ('@'..='~').contains(c));
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_from_cargos_own_line_and_told_once() {
+        let mut messages = Messages::new("app");
+        let line = "\u{1b}[1m\u{1b}[96m    Building\u{1b}[0m [==>     ] 12/148: serde, tokio(build)...";
+        assert_eq!(messages.stderr(line), Some(Event::Progress { done: 12, total: Some(148), unit: "serde".into() }));
+        assert_eq!(messages.stderr(line), None);
+        assert_eq!(messages.stderr("   Compiling serde v1.0.0"), None);
+    }
+
+    #[test]
+    fn the_compilers_own_output_is_passed_on_with_its_colours() {
+        let mut messages = Messages::new("my_app");
+        let text = "\u{1b}[31merror\u{1b}[0m: no";
+        let line = serde_json::json!({"reason": "compiler-message", "message": {"rendered": text, "level": "error"}});
+        assert_eq!(messages.stdout(&line.to_string()), Some(Event::Output { text: text.into() }));
+        assert_eq!(messages.errors, 1);
+    }
+
+    #[test]
+    fn the_artifact_is_the_cdylib_of_the_crate_and_no_other() {
+        let mut messages = Messages::new("my_app");
+        for (name, kind, file) in
+            [("other", "cdylib", "/t/libother.so"), ("my-app", "cdylib", "/t/libmy_app.so"), ("my_app", "rlib", "/t/libmy_app.rlib")]
+        {
+            let line = serde_json::json!({"reason": "compiler-artifact", "target": {"name": name, "crate_types": [kind]}, "filenames": [file]});
+            assert_eq!(messages.stdout(&line.to_string()), None);
+        }
+        assert_eq!(messages.artifact.as_deref(), Some(std::path::Path::new("/t/libmy_app.so")));
+        assert_eq!(messages.stdout("a build script's chatter"), None);
+    }
+
+    #[test]
+    fn cargos_own_error_is_kept_with_its_causes() {
+        let mut messages = Messages::new("app");
+        for line in ["error: failed to parse lock file", "", "Caused by:", "  it is wrong", "   Compiling a v1.0.0", "note: later"] {
+            messages.stderr(line);
+        }
+        assert_eq!(messages.cargo_error, "error: failed to parse lock file\nCaused by:\n  it is wrong\n");
+    }
+}

@@ -1,0 +1,150 @@
+//! From a deployment's files to an artifact.
+//!
+//! 1. bring the project's build tree up to date ([`tree`]),
+//! 2. check where dependencies come from ([`sources`]), choose the toolchain ([`toolchain`]),
+//! 3. `cargo fetch`: with the network, under a uid of its own, from an empty folder, so that no uploaded configuration
+//!    is read,
+//! 4. `cargo rustc`: without the network, under the project's build uid, seeing the toolchain and the registry
+//!    read-only and the project's own tree ([`cargo`]),
+//! 5. store the artifact by its digest and read the manifest out of it ([`crate::artifact`]).
+//!
+//! A build never changes a deployment's state; it returns, and the driver decides.
+
+mod cargo;
+mod folders;
+mod messages;
+mod sources;
+pub(crate) mod toolchain;
+mod tree;
+
+use std::{io, path::{Path, PathBuf}, time::Duration};
+
+use platform_wire::{Event, FailureKind, Stage};
+use shuttle_abi::Manifest;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    artifact::{self, ArtifactStore},
+    config::Limits,
+    deployment::{Digest, Meta},
+    sandbox::Sandbox,
+    uids::Uids,
+};
+use cargo::{CargoError, CargoRun};
+pub(crate) use folders::BuildFolders;
+use sources::SourceError;
+use toolchain::{ToolchainError, Toolchains};
+
+/// Why there is no artifact.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    #[error("the build was cancelled")]
+    Cancelled,
+    #[error("the dependencies could not be fetched: {0}")]
+    Fetch(String),
+    #[error("{0}")]
+    Compile(String),
+    #[error("{what} took longer than the limit of {} s", .limit.as_secs())]
+    Timeout { what: &'static str, limit: Duration },
+    #[error(transparent)]
+    Sources(#[from] SourceError),
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    #[error(transparent)]
+    Artifact(#[from] artifact::ArtifactError),
+    #[error("the platform could not build: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl BuildError {
+    pub(crate) fn kind(&self) -> FailureKind {
+        match self {
+            Self::Fetch(_) | Self::Sources(_) | Self::Timeout { what: "fetching dependencies", .. } => FailureKind::Fetch,
+            Self::Compile(_) | Self::Toolchain(_) | Self::Timeout { .. } => FailureKind::Build,
+            Self::Artifact(error) if error.is_the_apps() => FailureKind::Build,
+            Self::Artifact(_) | Self::Io(_) | Self::Cancelled => FailureKind::Internal,
+        }
+    }
+
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fetch(_) => Some("check that `cargo fetch --locked` works on your machine, and that the server can reach the registries".into()),
+            Self::Compile(_) => Some("the compiler's output is above; `cargo build --release` on your machine shows the same".into()),
+            Self::Timeout { what: "compiling", .. } => Some("raise the server's --build-timeout".into()),
+            Self::Timeout { .. } => Some("raise the server's --fetch-timeout".into()),
+            Self::Sources(error) => Some(error.hint().into()),
+            Self::Toolchain(error) => Some(error.hint()),
+            Self::Artifact(error) => error.hint(),
+            Self::Io(error) if is_disk_full(error) => Some("the server's disk is full: free some space, then deploy again".into()),
+            Self::Io(_) => Some("the server's log has more".into()),
+            Self::Cancelled => None,
+        }
+    }
+}
+
+/// Whether an error means that the disk, or the user's share of it, is full.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Builds deployments. One build at a time for each project; the queue sees to that.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) uids: Uids,
+    pub(crate) folders: BuildFolders,
+    /// The registry cache that all builds share: written by fetches, read by builds.
+    pub(crate) cargo_home: PathBuf,
+    pub(crate) toolchains: Toolchains,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) limits: Limits,
+}
+
+impl Builder {
+    /// Builds the files at `files`, telling `event` how it goes.
+    pub(crate) async fn build(
+        &self,
+        meta: &Meta,
+        files: &Path,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(Digest, Manifest), BuildError> {
+        let stage = |stage, message: &str| event(Event::Stage { stage, message: message.to_owned() });
+        stage(Stage::Prepare, "preparing the build tree");
+        let folder = self.folders.open(meta.project_id, self.uids.build(meta.project_id)).await?;
+        let (from, to) = (files.to_path_buf(), folder.tree.clone());
+        blocking(move || tree::synchronise(&from, &to)).await?;
+        let toolchain = {
+            let (tree, index, toolchains) = (folder.tree.clone(), meta.index.clone(), self.toolchains.clone());
+            blocking(move || {
+                Ok(sources::check(&tree, &tree.join(&index.workspace_root).join("Cargo.lock"))
+                    .map_err(BuildError::from)
+                    .and_then(|()| Ok(toolchains.for_files(&tree, &index.package_root)?)))
+            })
+            .await??
+        };
+        let run = CargoRun { builder: self, folder: &folder, toolchain: &toolchain, meta };
+        stage(Stage::Fetch, "fetching dependencies");
+        run.fetch(event, cancel).await?;
+        stage(Stage::Compile, "compiling");
+        let built = run.compile(event, cancel).await?;
+        let stored = self.artifacts.store(&folder.target, &built, self.limits.max_artifact_bytes).await?;
+        let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
+        Ok((stored, manifest))
+    }
+}
+
+impl From<CargoError> for BuildError {
+    fn from(error: CargoError) -> Self {
+        match error {
+            CargoError::Cancelled => Self::Cancelled,
+            CargoError::Timeout { what, limit } => Self::Timeout { what, limit },
+            CargoError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// Runs blocking file work on a thread made for it.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,184 @@
+//! A project's build tree: the files that cargo compiles, brought up to date from a deployment's files.
+//!
+//! cargo decides by modification times what to compile again. So an unchanged file keeps its own, a changed or new one
+//! gets the time of now (never the archive's: cargo misses changed content under an old time), and a missing one is
+//! removed. Only the server writes here; a build sees the tree read-only, so no link that a build made is ever followed.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// What a synchronisation did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) written: usize,
+    pub(crate) removed: usize,
+    pub(crate) kept: usize,
+}
+
+/// Makes the tree at `to` the same as the files at `from`.
+pub(crate) fn synchronise(from: &Path, to: &Path) -> io::Result<Changes> {
+    fs::create_dir_all(to)?;
+    let mut changes = Changes::default();
+    folder(from, to, &mut changes)?;
+    Ok(changes)
+}
+
+fn folder(from: &Path, to: &Path, changes: &mut Changes) -> io::Result<()> {
+    let mut wanted = BTreeSet::new();
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        wanted.insert(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            if !is_dir(&target) {
+                remove(&target)?;
+                fs::create_dir(&target)?;
+            }
+            folder(&entry.path(), &target, changes)?;
+        } else if same(&entry.path(), &target)? {
+            changes.kept += 1;
+        } else {
+            replace(&entry.path(), &target)?;
+            changes.written += 1;
+        }
+    }
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if !wanted.contains(&entry.file_name()) {
+            remove(&entry.path())?;
+            changes.removed += 1;
+        }
+    }
+    Ok(())
+}
+
+fn is_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = if is_dir(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Same content and same mode.
+fn same(from: &Path, to: &Path) -> io::Result<bool> {
+    let (Ok(old), new) = (fs::symlink_metadata(to), fs::metadata(from)?) else { return Ok(false) };
+    if !old.is_file() || old.len() != new.len() || old.permissions().mode() != new.permissions().mode() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (File::open(from)?, File::open(to)?);
+    let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    loop {
+        let length = a.read(&mut left)?;
+        if length == 0 {
+            return Ok(true);
+        }
+        b.read_exact(&mut right[..length])?;
+        if left[..length] != right[..length] {
+            return Ok(false);
+        }
+    }
+}
+
+/// Writes beside the old file and renames: a crash leaves one or the other. The new file's time is that of its writing.
+fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    if is_dir(to) {
+        fs::remove_dir_all(to)?;
+    }
+    let parent = to.parent().unwrap_or(to);
+    let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
+    io::copy(&mut File::open(from)?, &mut temporary)?;
+    temporary.as_file().set_permissions(fs::metadata(from)?.permissions())?;
+    temporary.persist(to)?;
+    Ok(())
+}
+
+/// Bytes that all files below `folder` take on the disk; what vanishes meanwhile counts nothing.
+pub(crate) fn disk_usage(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut stack: Vec<PathBuf> = vec![folder.to_path_buf()];
+    // cargo hard-links its outputs: each counts once.
+    let mut seen = BTreeSet::new();
+    let mut total = 0;
+    while let Some(next) = stack.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                stack.push(entry.path());
+            } else if metadata.nlink() == 1 || seen.insert(metadata.ino()) {
+                total += metadata.blocks() * 512;
+            }
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn only_what_changed_gets_a_new_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for (path, text) in [("src/lib.rs", "one"), ("src/same.rs", "same"), ("old/gone.rs", "gone")] {
+            write(&from, path, text);
+        }
+        assert_eq!(synchronise(&from, &to).unwrap(), Changes { written: 3, removed: 0, kept: 0 });
+        let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+        for path in ["src/lib.rs", "src/same.rs"] {
+            File::options().write(true).open(to.join(path)).unwrap().set_modified(past).unwrap();
+        }
+        // Same length, and an old time on the source: content decides.
+        write(&from, "src/lib.rs", "two");
+        File::options().write(true).open(from.join("src/lib.rs")).unwrap().set_modified(past).unwrap();
+        fs::remove_dir_all(from.join("old")).unwrap();
+        assert_eq!(synchronise(&from, &to).unwrap(), Changes { written: 1, removed: 1, kept: 1 });
+        assert!(to.join("src/lib.rs").metadata().unwrap().modified().unwrap() > past);
+        assert_eq!(to.join("src/same.rs").metadata().unwrap().modified().unwrap(), past);
+        assert!(!to.join("old").exists());
+    }
+
+    #[test]
+    fn a_folder_and_a_file_change_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        write(&from, "a", "file");
+        write(&from, "b/c", "in a folder");
+        synchronise(&from, &to).unwrap();
+        fs::remove_dir_all(&from).unwrap();
+        write(&from, "a/c", "in a folder");
+        write(&from, "b", "file");
+        synchronise(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("a/c")).unwrap(), "in a folder");
+        assert_eq!(fs::read_to_string(to.join("b")).unwrap(), "file");
+    }
+
+    #[test]
+    fn a_link_in_the_tree_is_replaced_and_never_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        write(&from, "file", "new");
+        write(folder.path(), "outside", "untouched");
+        fs::create_dir_all(&to).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("outside"), to.join("file")).unwrap();
+        synchronise(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("outside")).unwrap(), "untouched");
+        assert_eq!(fs::read_to_string(to.join("file")).unwrap(), "new");
+    }
+}

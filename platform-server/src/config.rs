@@ -1,0 +1,122 @@
+//! What can be set, each limit with its name, unit and default.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Serves Rust apps that `cargo shuttle deploy` sends.
+#[derive(Debug, Parser)]
+#[command(name = "platform-server", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the platform until SIGINT or SIGTERM
+    Serve(Box<Serve>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where everything is kept [default: /var/lib/platform-server as root, else the user's data folder]
+    #[arg(long, value_name = "DIR", env = "PLATFORM_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where cargo-shuttle reaches the platform; keep it on loopback, and reach it through `ssh -L`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8001")]
+    pub(crate) api: SocketAddr,
+    /// Where browsers reach the apps
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub(crate) proxy: SocketAddr,
+    /// An app answers at NAME.DOMAIN
+    #[arg(long, default_value = "localhost")]
+    pub(crate) domain: String,
+    /// `json`: one line on stdout when ready, {"api":…,"proxy":…,"admin_key_file":…}
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+    /// A Postgres to make the apps' databases in, as an administrator [default: an installed one, run by the platform]
+    #[arg(long, value_name = "URL", env = "PLATFORM_POSTGRES_URL", hide_env_values = true)]
+    pub(crate) postgres_url: Option<String>,
+    /// The program that loads apps [default: platform-runner beside platform-server]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runner: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Limits")]
+    pub(crate) limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+/// Every limit of the server's.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Limits {
+    /// Largest archive, in bytes, compressed
+    #[arg(long, value_name = "BYTES", default_value_t = 100 * 1024 * 1024)]
+    pub(crate) max_archive_bytes: u64,
+    /// Most bytes that an archive may unpack to
+    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024 * 1024)]
+    pub(crate) max_unpacked_bytes: u64,
+    /// Largest compiled artifact, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024 * 1024)]
+    pub(crate) max_artifact_bytes: u64,
+    /// Most deployments that wait to be built
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) max_queued: usize,
+    /// Builds at the same time [default: half the cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_builds: Option<usize>,
+    /// Longest fetch of dependencies, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) fetch_timeout: u64,
+    /// Longest build, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    pub(crate) build_timeout: u64,
+    /// Address space of each process of a build, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024 * 1024)]
+    pub(crate) max_build_memory_bytes: u64,
+    /// Total size of the build folders, in bytes; the least recently used go first
+    #[arg(long, value_name = "BYTES", default_value_t = 20 * 1024 * 1024 * 1024)]
+    pub(crate) max_build_folders_bytes: u64,
+    /// Longest start of an app until it answers its first request, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) start_timeout: u64,
+    /// How long a replaced or stopped app may finish its requests, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) drain_grace: u64,
+    /// Longest pause before an app that keeps ending is started again, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) max_restart_delay: u64,
+    /// How long a request waits for an app that is starting, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) hold_timeout: u64,
+    /// Connections that the proxy serves at the same time
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) max_connections: usize,
+}
+
+impl Limits {
+    pub(crate) fn builds(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.max_builds.unwrap_or(cores / 2).max(1)
+    }
+
+    pub(crate) fn fetch(&self) -> Duration {
+        Duration::from_secs(self.fetch_timeout)
+    }
+
+    pub(crate) fn build(&self) -> Duration {
+        Duration::from_secs(self.build_timeout)
+    }
+
+    pub(crate) fn start(&self) -> Duration {
+        Duration::from_secs(self.start_timeout)
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_secs(self.drain_grace)
+    }
+}

@@ -1,0 +1,208 @@
+//! The data directory: its layout, who may enter it, and that one server at a time uses it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
+
+use crate::deployment::Digest;
+
+/// Longest path of a socket that the kernel takes, in bytes, less what is below the run directory.
+const MAX_RUN_DIR: usize = 107 - "/redis/9223372036854775807/redis.sock".len();
+
+/// A data directory that this server holds.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    /// For sockets: short, empty at each start, gone after a reboot.
+    pub(crate) run: PathBuf,
+    _lock: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DataDirError {
+    #[error("there is no home folder to put the data directory in")]
+    NoHome,
+    #[error("{}: {error}", .path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{} is in use by another platform-server", .0.display())]
+    InUse(PathBuf),
+    #[error("other users cannot enter {} (its mode is {mode:o}), and builds, apps and databases run as other users than the server", .folder.display())]
+    Closed { folder: PathBuf, mode: u32 },
+    #[error("{} belongs to another user (uid {owner})", .folder.display())]
+    Foreign { folder: PathBuf, owner: u32 },
+    #[error("the path {} is too long for sockets", .0.display())]
+    TooLong(PathBuf),
+}
+
+impl DataDirError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoHome | Self::TooLong(_) => "choose another one: --data-dir DIR".into(),
+            Self::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => "choose one that you may write to: --data-dir DIR".into(),
+            Self::Io { .. } => return None,
+            Self::InUse(_) => "stop that one first, or choose another: --data-dir DIR".into(),
+            Self::Closed { folder, .. } => {
+                format!("choose a data directory elsewhere (--data-dir /var/lib/platform-server), or: chmod o+x {}", folder.display())
+            }
+            Self::Foreign { folder, .. } => format!("remove {}, or set XDG_RUNTIME_DIR to a folder of your own", folder.display()),
+        })
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_path_buf();
+    move |error| DataDirError::Io { path, error }
+}
+
+/// The default: `/var/lib/platform-server` for root, else below the user's data folder.
+pub(crate) fn default_path(root: bool) -> Result<PathBuf, DataDirError> {
+    if root {
+        return Ok("/var/lib/platform-server".into());
+    }
+    dirs::data_dir().map(|folder| folder.join("platform-server")).ok_or(DataDirError::NoHome)
+}
+
+impl DataDir {
+    /// Makes what is missing, and takes the directory for this server.
+    pub(crate) fn open(path: &Path, root: bool) -> Result<Self, DataDirError> {
+        fs::create_dir_all(path).map_err(at(path))?;
+        let path = fs::canonicalize(path).map_err(at(path))?;
+        if root {
+            enterable_by_others(&path)?;
+        }
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(at(&path))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(DataDirError::InUse(path));
+        }
+        // Others pass through, to the folders that are theirs, and list nothing.
+        fs::set_permissions(&path, fs::Permissions::from_mode(if root { 0o711 } else { 0o700 })).map_err(at(&path))?;
+        let run = run_dir(&path, root)?;
+        let this = Self { root: path, run, _lock: lock };
+        for folder in ["archives", "artifacts", "builds", "cargo-home", "deployments", "logs", "redis"] {
+            let folder = this.root.join(folder);
+            fs::create_dir_all(&folder).map_err(at(&folder))?;
+            let mode = if folder.ends_with("deployments") || folder.ends_with("redis") { 0o711 } else { 0o700 };
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).map_err(at(&folder))?;
+        }
+        Ok(this)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Unpacking and registry archives that a killed server left half done.
+    pub(crate) fn remove_unfinished(&self, known: impl Fn(&str) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(self.join("deployments"))? {
+            let entry = entry?;
+            if !entry.file_name().to_str().is_some_and(&known) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        for folder in ["archives", "artifacts"] {
+            for entry in fs::read_dir(self.join(folder))? {
+                let entry = entry?;
+                // As `tempfile` names what has not got its place yet.
+                if entry.file_name().to_string_lossy().starts_with(".tmp") {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The administrator's key; made at the first start. The file holds the key and a newline, for its owner's eyes.
+    pub(crate) fn admin_key(&self) -> io::Result<(PathBuf, String)> {
+        let path = self.join("admin.key");
+        if let Ok(text) = fs::read_to_string(&path)
+            && !text.trim().is_empty()
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            return Ok((path, text.trim().to_owned()));
+        }
+        let key = crate::provision::secret(32)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
+        writeln!(file, "{key}")?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok((path, key))
+    }
+}
+
+/// Every folder above must let others pass. Found out before anything starts, instead of by an `EACCES` from deep inside.
+fn enterable_by_others(path: &Path) -> Result<(), DataDirError> {
+    for folder in path.ancestors().skip(1) {
+        let mode = fs::metadata(folder).map_err(at(folder))?.mode() & 0o7777;
+        if mode & 0o001 == 0 {
+            return Err(DataDirError::Closed { folder: folder.to_path_buf(), mode });
+        }
+    }
+    Ok(())
+}
+
+/// A short path of the server's own for this data directory's sockets.
+fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
+    let uid = rustix::process::geteuid().as_raw();
+    let base = if root {
+        PathBuf::from("/run/platform-server")
+    } else {
+        dirs::runtime_dir().map_or_else(|| std::env::temp_dir().join(format!("platform-server-{uid}")), |folder| folder.join("platform-server"))
+    };
+    fs::create_dir_all(&base).map_err(at(&base))?;
+    let owner = fs::symlink_metadata(&base).map_err(at(&base))?;
+    if owner.uid() != uid || !owner.is_dir() {
+        return Err(DataDirError::Foreign { folder: base, owner: owner.uid() });
+    }
+    let mode = if root { 0o711 } else { 0o700 };
+    fs::set_permissions(&base, fs::Permissions::from_mode(mode)).map_err(at(&base))?;
+    let digest = Digest::new(&Sha256::digest(data_dir.as_os_str().as_encoded_bytes()));
+    let run = base.join(&digest.as_str()[..16]);
+    if run.as_os_str().len() > MAX_RUN_DIR {
+        return Err(DataDirError::TooLong(run));
+    }
+    if run.exists() {
+        fs::remove_dir_all(&run).map_err(at(&run))?;
+    }
+    for (folder, mode) in [(run.clone(), mode), (run.join("apps"), 0o700), (run.join("postgres"), mode), (run.join("redis"), mode)] {
+        fs::create_dir(&folder).map_err(at(&folder))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).map_err(at(&folder))?;
+    }
+    Ok(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_others_cannot_enter_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (closed, inside) = (folder.path().join("closed"), folder.path().join("closed/data"));
+        fs::create_dir_all(&inside).unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        let error = enterable_by_others(&fs::canonicalize(&inside).unwrap()).unwrap_err();
+        assert!(matches!(&error, DataDirError::Closed { folder, .. } if folder.ends_with("closed")), "{error}");
+        assert!(error.hint().unwrap().contains("chmod o+x"));
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir { root: folder.path().to_path_buf(), run: PathBuf::new(), _lock: tempfile::tempfile().unwrap() };
+        let (path, key) = data.admin_key().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{key}\n"));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(data.admin_key().unwrap().1, key);
+    }
+}

@@ -1,0 +1,254 @@
+//! Rows of `project` and `deployment`.
+
+use platform_wire::{ArchiveIndex, ProjectName, Resource, State};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::{Db, DbError, now_ms};
+use crate::deployment::{Built, Deployed, Deployment, Digest, Failed, Loaded, Meta, Queued};
+
+/// A project that is not deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct ProjectRow {
+    pub(crate) id: i64,
+    pub(crate) name: ProjectName,
+    pub(crate) created_at_ms: i64,
+}
+
+/// What is stored when an archive has been accepted.
+#[derive(Debug)]
+pub(crate) struct NewDeployment {
+    pub(crate) id: String,
+    pub(crate) project: ProjectName,
+    pub(crate) archive: Digest,
+    pub(crate) index: ArchiveIndex,
+}
+
+const SELECT: &str = "SELECT d.*, p.name AS project_name FROM deployment d JOIN project p ON p.id = d.project_id";
+
+fn corrupt(what: impl std::fmt::Display) -> DbError {
+    DbError::Corrupt(what.to_string())
+}
+
+fn project(row: &Row<'_>) -> Result<ProjectRow, DbError> {
+    let name: String = row.get("name")?;
+    Ok(ProjectRow { id: row.get("id")?, name: name.parse().map_err(corrupt)?, created_at_ms: row.get("created_at")? })
+}
+
+fn deployment(row: &Row<'_>) -> Result<Deployment, DbError> {
+    let text = |column: &str| row.get::<_, String>(column);
+    let meta = Meta {
+        seq: row.get("seq")?,
+        id: text("id")?,
+        project_id: row.get("project_id")?,
+        project: text("project_name")?.parse().map_err(corrupt)?,
+        archive: text("archive")?.parse().map_err(corrupt)?,
+        index: serde_json::from_str(&text("archive_index")?).map_err(corrupt)?,
+        created_at_ms: row.get("created_at")?,
+        updated_at_ms: row.get("updated_at")?,
+    };
+    let built = |meta: Meta| -> Result<Built, DbError> {
+        Ok(Built {
+            meta,
+            artifact: text("artifact")?.parse().map_err(corrupt)?,
+            manifest: serde_json::from_str(&text("manifest")?).map_err(corrupt)?,
+            superseded_by: row.get("superseded_by")?,
+        })
+    };
+    Ok(match text("state")?.as_str() {
+        "queued" => Deployment::Queued(Queued { meta }),
+        "built" => Deployment::Built(built(meta)?),
+        "loaded" => Deployment::Loaded(Loaded { built: built(meta)? }),
+        "deployed" => Deployment::Deployed(Deployed { built: built(meta)? }),
+        "error" => Deployment::Error(Failed { meta, failure: serde_json::from_str(&text("failure")?).map_err(corrupt)? }),
+        "deleted" => Deployment::Deleted(meta),
+        other => return Err(corrupt(format!("state `{other}`"))),
+    })
+}
+
+fn select(db: &Connection, rest: &str, params: impl rusqlite::Params) -> Result<Vec<Deployment>, DbError> {
+    let mut statement = db.prepare(&format!("{SELECT} {rest}"))?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(deployment(row)?);
+    }
+    Ok(found)
+}
+
+/// Writes `to` over the row, provided that it is still in the state `from`.
+fn swap(db: &Connection, from: State, to: &Deployment) -> Result<(), DbError> {
+    let built = match to {
+        Deployment::Built(built) | Deployment::Loaded(Loaded { built }) | Deployment::Deployed(Deployed { built }) => Some(built),
+        Deployment::Queued(_) | Deployment::Error(_) | Deployment::Deleted(_) => None,
+    };
+    let failure = match to {
+        Deployment::Error(failed) => Some(serde_json::to_string(&failed.failure).map_err(corrupt)?),
+        _ => None,
+    };
+    let manifest = built.map(|built| serde_json::to_string(&built.manifest)).transpose().map_err(corrupt)?;
+    let changed = db.execute(
+        "UPDATE deployment SET state = ?3, artifact = coalesce(?4, artifact), manifest = coalesce(?5, manifest),
+                superseded_by = ?6, failure = ?7, updated_at = ?8
+         WHERE seq = ?1 AND state = ?2",
+        params![
+            to.meta().seq,
+            from.as_str(),
+            to.state().as_str(),
+            built.map(|built| built.artifact.as_str()),
+            manifest,
+            built.and_then(|built| built.superseded_by.as_deref()),
+            failure,
+            now_ms()
+        ],
+    )?;
+    if changed == 1 { Ok(()) } else { Err(DbError::Changed) }
+}
+
+fn serving(db: &Transaction<'_>, project_id: i64) -> Result<Option<Deployed>, DbError> {
+    let found = select(db, "WHERE d.project_id = ?1 AND d.state = 'deployed'", [project_id])?;
+    Ok(found.into_iter().find_map(|deployment| match deployment {
+        Deployment::Deployed(deployed) => Some(deployed),
+        _ => None,
+    }))
+}
+
+impl Db {
+    /// Stores a deployment in its first state; makes its project, or takes it back from deletion, if need be.
+    pub(crate) async fn create_deployment(&self, new: NewDeployment) -> Result<Queued, DbError> {
+        self.call(move |db| {
+            let now = now_ms();
+            let transaction = db.transaction()?;
+            transaction.execute(
+                "INSERT INTO project (name, created_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET deleted_at = NULL",
+                params![new.project.as_str(), now],
+            )?;
+            transaction.execute(
+                "INSERT INTO deployment (id, project_id, state, archive, archive_index, created_at, updated_at)
+                 VALUES (?1, (SELECT id FROM project WHERE name = ?2), 'queued', ?3, ?4, ?5, ?5)",
+                params![new.id, new.project.as_str(), new.archive.as_str(), serde_json::to_string(&new.index).map_err(corrupt)?, now],
+            )?;
+            let stored = select(&transaction, "WHERE d.id = ?1", [&new.id])?;
+            transaction.commit()?;
+            match stored.into_iter().next() {
+                Some(Deployment::Queued(queued)) => Ok(queued),
+                other => Err(corrupt(format!("a new deployment reads back as {other:?}"))),
+            }
+        })
+        .await
+    }
+
+    /// Compare and swap: [`DbError::Changed`] when the row is not in state `from` any more.
+    pub(crate) async fn swap(&self, from: State, to: Deployment) -> Result<(), DbError> {
+        self.call(move |db| swap(db, from, &to)).await
+    }
+
+    /// `loaded` becomes what the project serves, and what it served until now goes back to `Built`: in one step.
+    pub(crate) async fn go_live(&self, loaded: Loaded) -> Result<(Deployed, Option<Built>), DbError> {
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            let old = serving(&transaction, loaded.built.meta.project_id)?;
+            let old = match old {
+                Some(old) => {
+                    let built = old.built.superseded(loaded.built.meta.id.clone());
+                    swap(&transaction, State::Deployed, &Deployment::Built(built.clone()))?;
+                    Some(built)
+                }
+                None => None,
+            };
+            let deployed = loaded.deployed();
+            swap(&transaction, State::Loaded, &Deployment::Deployed(deployed.clone()))?;
+            transaction.commit()?;
+            Ok((deployed, old))
+        })
+        .await
+    }
+
+    /// Marks a project and all its deployments deleted. `None` where there is no such project.
+    pub(crate) async fn delete_project(&self, name: ProjectName) -> Result<Option<(Vec<String>, Vec<Resource>)>, DbError> {
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            let Some(project) = find_project(&transaction, &name)? else { return Ok(None) };
+            let ids = transaction
+                .prepare("SELECT id FROM deployment WHERE project_id = ?1 AND state <> 'deleted'")?
+                .query_map([project.id], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()?;
+            let now = now_ms();
+            transaction.execute(
+                "UPDATE deployment SET state = 'deleted', failure = NULL, updated_at = ?2 WHERE project_id = ?1 AND state <> 'deleted'",
+                params![project.id, now],
+            )?;
+            transaction.execute("UPDATE project SET deleted_at = ?2 WHERE id = ?1", params![project.id, now])?;
+            let kept = transaction
+                .prepare("SELECT name, kind FROM resource WHERE project_id = ?1 ORDER BY id")?
+                .query_map([project.id], |row| Ok(Resource { name: row.get(0)?, kind: row.get(1)? }))?
+                .collect::<Result<Vec<_>, _>>()?;
+            transaction.commit()?;
+            Ok(Some((ids, kept)))
+        })
+        .await
+    }
+
+    pub(crate) async fn project(&self, name: ProjectName) -> Result<Option<ProjectRow>, DbError> {
+        self.call(move |db| find_project(db, &name)).await
+    }
+
+    /// All projects that are not deleted, by name.
+    pub(crate) async fn projects(&self) -> Result<Vec<ProjectRow>, DbError> {
+        self.call(|db| {
+            let mut statement = db.prepare("SELECT * FROM project WHERE deleted_at IS NULL ORDER BY name")?;
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push(project(row)?);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(crate) async fn deployment(&self, id: String) -> Result<Option<Deployment>, DbError> {
+        self.call(move |db| Ok(select(db, "WHERE d.id = ?1", [id])?.pop())).await
+    }
+
+    /// The newest deployments of a project, newest first.
+    pub(crate) async fn deployments(&self, project_id: i64, most: u32) -> Result<Vec<Deployment>, DbError> {
+        self.call(move |db| select(db, "WHERE d.project_id = ?1 ORDER BY d.seq DESC LIMIT ?2", params![project_id, most])).await
+    }
+
+    /// What the project serves.
+    pub(crate) async fn serving(&self, project_id: i64) -> Result<Option<Deployed>, DbError> {
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            serving(&transaction, project_id)
+        })
+        .await
+    }
+
+    /// The ids of all deployments that were ever stored.
+    pub(crate) async fn deployment_ids(&self) -> Result<std::collections::HashSet<String>, DbError> {
+        self.call(|db| {
+            let mut statement = db.prepare("SELECT id FROM deployment")?;
+            let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            Ok(ids)
+        })
+        .await
+    }
+
+    /// Every deployment that is not at rest, oldest first: what a server that starts has to take up.
+    pub(crate) async fn unfinished(&self) -> Result<Vec<Deployment>, DbError> {
+        self.call(|db| {
+            select(
+                db,
+                "WHERE d.state IN ('queued', 'loaded', 'deployed') OR (d.state = 'built' AND d.superseded_by IS NULL) ORDER BY d.seq",
+                [],
+            )
+        })
+        .await
+    }
+}
+
+fn find_project(db: &Connection, name: &ProjectName) -> Result<Option<ProjectRow>, DbError> {
+    let mut statement = db.prepare("SELECT * FROM project WHERE name = ?1 AND deleted_at IS NULL")?;
+    let found = statement.query_row([name.as_str()], |row| Ok(project(row))).optional()?;
+    found.transpose()
+}

@@ -1,0 +1,265 @@
+//! The deployment driver: the only writer of a deployment's state.
+//!
+//! Each deployment is driven by one task at a time, from the state it is in to one where it rests. Every change is a
+//! compare-and-swap in the database before anything of it can be seen; a change that comes too late (the project was
+//! deleted meanwhile) is dropped, and what was started for it is ended.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use platform_wire::{Event, Failure, FailureKind, Outcome, ProjectName, Resource, Stage, State};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Built, Deployed, Deployment, EventStore, Loaded, Queued,
+    instances::Instances,
+    launcher::{LaunchError, Launcher},
+    policy,
+    queue::{Queue, QueueTask},
+};
+use crate::{
+    build::{BuildError, Builder},
+    db::{Db, DbError, NewDeployment},
+    proxy::{Target, TargetState},
+};
+
+/// Drives all deployments.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) db: Db,
+    pub(crate) builder: Builder,
+    pub(crate) launcher: Arc<Launcher>,
+    pub(crate) instances: Instances,
+    pub(crate) events: EventStore,
+    pub(crate) queue: Queue,
+    /// Deployments that are being driven, and how to stop that.
+    pub(crate) under_way: Mutex<HashMap<String, CancellationToken>>,
+    /// Starting and swapping happen one at a time for each project.
+    pub(crate) swaps: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The deployment is no longer this task's: it was deleted, or the server stops.
+struct Gone;
+
+impl Driver {
+    /// Takes up what an earlier server left, then builds what is queued, until the server stops.
+    pub(crate) async fn run(self: Arc<Self>, task: QueueTask) {
+        let driver = Arc::clone(&self);
+        let builds = self.builder.limits.builds();
+        task.run(builds, self.events.clone(), self.stop.clone(), move |queued| {
+            let driver = Arc::clone(&driver);
+            async move { driver.build(queued).await }
+        })
+        .await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Takes up every deployment that is not at rest. Routes exist when this returns.
+    pub(crate) async fn recover(self: &Arc<Self>) -> Result<(), DbError> {
+        for deployment in self.db.unfinished().await? {
+            match deployment {
+                Deployment::Queued(queued) => self.enqueue(queued),
+                Deployment::Built(built) => self.spawn_activation(built),
+                Deployment::Loaded(loaded) => {
+                    // Its process died with the server.
+                    let built = loaded.unloaded();
+                    self.db.swap(State::Loaded, Deployment::Built(built.clone())).await?;
+                    self.spawn_activation(built);
+                }
+                Deployment::Deployed(Deployed { built }) => self.instances.wake(built),
+                Deployment::Error(_) | Deployment::Deleted(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a deployment whose files are in place, and queues it.
+    pub(crate) async fn submit(&self, new: NewDeployment) -> Result<Deployment, DbError> {
+        let queued = self.db.create_deployment(new).await?;
+        self.events.append(&queued.meta.id, &Event::State { state: State::Queued });
+        self.enqueue(queued.clone());
+        Ok(Deployment::Queued(queued))
+    }
+
+    fn enqueue(&self, queued: Queued) {
+        self.begin(&queued.meta.id);
+        self.queue.push(queued);
+    }
+
+    /// Deletes a project: its deployments stop and answer no more; its data stays. `None` where there is none.
+    pub(crate) async fn delete(&self, name: ProjectName) -> Result<Option<Vec<Resource>>, DbError> {
+        let Some(project) = self.db.project(name.clone()).await? else { return Ok(None) };
+        let Some((ids, kept)) = self.db.delete_project(name).await? else { return Ok(None) };
+        for id in ids {
+            if let Some(token) = self.under_way().remove(&id) {
+                token.cancel();
+                self.events.append(&id, &Event::Finished { outcome: Outcome::Deleted });
+            }
+        }
+        // A start that was under way sees that it was deleted; after it, nothing sets the route again.
+        let swap = self.swap_of(project.id);
+        let _alone = swap.lock().await;
+        self.instances.remove(project.id).await;
+        Ok(Some(kept))
+    }
+
+    async fn build(self: Arc<Self>, queued: Queued) {
+        let Some(cancel) = self.token(&queued.meta.id) else { return };
+        let (meta, files) = (queued.meta.clone(), self.launcher.files(&queued.meta.id));
+        let (events, id) = (self.events.clone(), meta.id.clone());
+        let tell = move |event: Event| events.append(&id, &event);
+        match self.builder.build(&meta, &files, &tell, &cancel).await {
+            Ok((artifact, manifest)) => {
+                let built = queued.built(artifact, manifest);
+                if self.change(State::Queued, Deployment::Built(built.clone())).await.is_ok() {
+                    self.spawn_activation(built);
+                }
+            }
+            // Deleted, which has been told; or the server stops, and it is built after its next start.
+            Err(BuildError::Cancelled) => {}
+            Err(error) => {
+                let failure = Failure { kind: error.kind(), message: error.to_string(), hint: error.hint(), exit_status: None, log: Vec::new() };
+                self.fail(State::Queued, Deployment::Error(queued.failed(failure))).await;
+            }
+        }
+    }
+
+    fn spawn_activation(self: &Arc<Self>, built: Built) {
+        let cancel = self.begin(&built.meta.id);
+        let driver = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let swap = driver.swap_of(built.meta.project_id);
+            let _alone = swap.lock().await;
+            tokio::select! {
+                _ = driver.activate(built) => {}
+                () = cancel.cancelled() => {}
+            }
+        });
+    }
+
+    /// From `Built` to where it rests.
+    async fn activate(&self, built: Built) -> Result<(), Gone> {
+        let serving = self.db.serving(built.meta.project_id).await.map_err(|error| self.lost(&built, &error))?;
+        if let Some(newer) = serving.filter(|serving| policy::after_build(built.meta.seq, Some(serving.built.meta.seq)) == policy::Next::Rest) {
+            let (id, by) = (built.meta.id.clone(), newer.built.meta.id);
+            self.change(State::Built, Deployment::Built(built.superseded(by.clone()))).await?;
+            self.finish(&id, Outcome::Superseded { by });
+            return Ok(());
+        }
+        let stage = |stage, message: &str| self.events.append(&built.meta.id, &Event::Stage { stage, message: message.to_owned() });
+        if !built.manifest.resources.is_empty() {
+            stage(Stage::Provision, "providing its resources");
+        }
+        let spec = match self.launcher.provide(&built).await {
+            Ok(spec) => spec,
+            Err(error) => return self.not_launched(State::Built, built, &error).await,
+        };
+        stage(Stage::Start, "starting");
+        let instance = match self.launcher.start(spec).await {
+            Ok(instance) => instance,
+            Err(error) => return self.not_launched(State::Built, built, &error).await,
+        };
+        let loaded = built.clone().loaded();
+        self.change(State::Built, Deployment::Loaded(loaded.clone())).await?;
+        stage(Stage::Probe, "waiting for its first answer");
+        match self.launcher.answer(instance, &built).await {
+            Ok((instance, upstream)) => {
+                let target = Target::new(TargetState::Ready(upstream));
+                self.go_live(loaded, instance, target).await
+            }
+            Err(error) => self.not_launched(State::Loaded, loaded.unloaded(), &error).await,
+        }
+    }
+
+    async fn go_live(&self, loaded: Loaded, instance: Box<dyn crate::supervisor::Instance>, target: Arc<Target>) -> Result<(), Gone> {
+        let built = loaded.built.clone();
+        let (deployed, _old) = self.db.go_live(loaded).await.map_err(|error| self.lost(&built, &error))?;
+        let url = self.launcher.address.url(&built.meta.project);
+        self.instances.take_over(deployed.built, instance, target);
+        self.events.append(&built.meta.id, &Event::State { state: State::Deployed });
+        self.finish(&built.meta.id, Outcome::Deployed { url });
+        Ok(())
+    }
+
+    async fn not_launched(&self, from: State, built: Built, error: &LaunchError) -> Result<(), Gone> {
+        let failure = self.launcher.failure(&built, error).await;
+        self.fail(from, Deployment::Error(built.failed(failure))).await;
+        Ok(())
+    }
+
+    /// Stores a failure and tells it. What served before still serves.
+    async fn fail(&self, from: State, to: Deployment) {
+        let Deployment::Error(failed) = &to else { return };
+        let (id, failure) = (failed.meta.id.clone(), failed.failure.clone());
+        tracing::info!(deployment = id, reason = failure.message, "a deployment failed");
+        if self.change(from, to).await.is_ok() {
+            self.finish(&id, Outcome::Failed { failure });
+        }
+    }
+
+    /// Commits a change, then tells it.
+    async fn change(&self, from: State, to: Deployment) -> Result<(), Gone> {
+        let (id, state) = (to.meta().id.clone(), to.state());
+        match self.db.swap(from, to).await {
+            Ok(()) => {
+                self.events.append(&id, &Event::State { state });
+                Ok(())
+            }
+            Err(DbError::Changed) => Err(Gone),
+            Err(error) => {
+                self.not_stored(&id, &error);
+                Err(Gone)
+            }
+        }
+    }
+
+    fn lost(&self, built: &Built, error: &DbError) -> Gone {
+        if !matches!(error, DbError::Changed) {
+            self.not_stored(&built.meta.id, error);
+        }
+        Gone
+    }
+
+    /// The database cannot be written. The deployment stays where it was and is taken up at the next start; a client
+    /// that follows it must not wait until then.
+    fn not_stored(&self, id: &str, error: &DbError) {
+        tracing::error!(deployment = id, %error, "a change of state could not be stored");
+        let hint = if error.is_disk_full() { "the server's disk is full: free some space" } else { "the server's log has more" };
+        let failure = Failure {
+            kind: FailureKind::Internal,
+            message: format!("the server could not store the deployment's state: {error}"),
+            hint: Some(format!("{hint}; the deployment is taken up again when the server is restarted")),
+            exit_status: None,
+            log: Vec::new(),
+        };
+        self.finish(id, Outcome::Failed { failure });
+    }
+
+    fn finish(&self, id: &str, outcome: Outcome) {
+        // Whoever takes the entry out is the one who tells the end: there is one.
+        if self.under_way().remove(id).is_some() {
+            self.events.append(id, &Event::Finished { outcome });
+        }
+    }
+
+    fn begin(&self, id: &str) -> CancellationToken {
+        self.under_way().entry(id.to_owned()).or_insert_with(|| self.stop.child_token()).clone()
+    }
+
+    fn token(&self, id: &str) -> Option<CancellationToken> {
+        self.under_way().get(id).cloned()
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn swap_of(&self, project_id: i64) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.swaps.lock().unwrap_or_else(PoisonError::into_inner).entry(project_id).or_default())
+    }
+}

@@ -1,0 +1,29 @@
+//! Deployments: their states, who may change them, and the way from an archive to a serving app.
+//!
+//! ```text
+//!             build              start               answer
+//!  Queued ─────────► Built ─────────────► Loaded ─────────────► Deployed
+//!     │                │ ▲                   │                     │
+//!     │                │ └── superseded ─────┼─────────────────────┘
+//!     └──── Error ◄────┴─────────────────────┘          any ──► Deleted
+//! ```
+//!
+//! - [`state`]: the states, each a struct that owns the data of its stage; transitions consume.
+//! - [`policy`]: what may follow, as pure functions.
+//! - [`queue`]: which deployment is built next.
+//! - [`driver`]: the only writer of a deployment's state; drives each from where it is to where it ends.
+//! - [`launcher`]: from an artifact to an instance that answers.
+//! - [`instances`]: keeps what is deployed running, and restarts it when it ends.
+//! - [`events`]: what a client follows.
+
+pub(crate) mod driver;
+pub(crate) mod events;
+pub(crate) mod instances;
+pub(crate) mod launcher;
+pub(crate) mod policy;
+pub(crate) mod queue;
+pub(crate) mod state;
+
+pub(crate) use driver::Driver;
+pub(crate) use events::EventStore;
+pub(crate) use state::{Built, Deployed, Deployment, Digest, Failed, Loaded, Meta, Queued};

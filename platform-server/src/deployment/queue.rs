@@ -1,0 +1,123 @@
+//! Which deployment is built next, and how many at a time.
+//!
+//! One task owns the queue; everything that changes it is a message to that task, so no wake-up can be lost. The
+//! database is what survives: a server that starts puts every `Queued` deployment in again.
+
+use std::{future::Future, sync::Arc};
+
+use platform_wire::Event;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{EventStore, Queued, policy};
+
+/// Puts deployments into the queue. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    sender: mpsc::UnboundedSender<Message>,
+    length: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Waiting(Box<Queued>),
+    /// The build of this project's deployment is over.
+    Done(i64),
+}
+
+/// The receiving side, to be run by one task.
+#[derive(Debug)]
+pub(crate) struct QueueTask {
+    receiver: mpsc::UnboundedReceiver<Message>,
+    sender: mpsc::UnboundedSender<Message>,
+    length: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// A queue and the task that serves it. The channel is not bounded; the number of waiting deployments is, where they
+/// are accepted.
+pub(crate) fn queue() -> (Queue, QueueTask) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let length = Arc::default();
+    (Queue { sender: sender.clone(), length: Arc::clone(&length) }, QueueTask { receiver, sender, length })
+}
+
+impl Queue {
+    pub(crate) fn push(&self, queued: Queued) {
+        self.length.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Refused only when the server stops; the database remembers.
+        let _ = self.sender.send(Message::Waiting(Box::new(queued)));
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.length.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl QueueTask {
+    /// Starts builds until `stop`, at most `builds` at a time and one for each project; then waits for those under way.
+    pub(crate) async fn run<F>(
+        mut self,
+        builds: usize,
+        events: EventStore,
+        stop: CancellationToken,
+        build: impl Fn(Queued) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (mut waiting, mut building) = (Vec::<Queued>::new(), Vec::<i64>::new());
+        let mut told = Vec::<(String, u32)>::new();
+        let tasks = TaskTracker::new();
+        loop {
+            while building.len() < builds {
+                let ages: Vec<_> = waiting.iter().map(|queued| (queued.meta.seq, queued.meta.project_id)).collect();
+                let Some(at) = policy::next_to_build(&ages, &building) else { break };
+                let queued = waiting.remove(at);
+                let project = queued.meta.project_id;
+                building.push(project);
+                let (work, done) = (build(queued), DoneGuard { sender: self.sender.clone(), project });
+                tasks.spawn(async move {
+                    let _done = done;
+                    work.await;
+                });
+            }
+            self.length.store(waiting.len(), std::sync::atomic::Ordering::Relaxed);
+            tell_positions(&events, &waiting, building.len(), &mut told);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                message = self.receiver.recv() => match message {
+                    Some(Message::Waiting(queued)) => waiting.push(*queued),
+                    Some(Message::Done(project)) => building.retain(|busy| *busy != project),
+                    None => break,
+                },
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Says that a build is over, also when it panics.
+struct DoneGuard {
+    sender: mpsc::UnboundedSender<Message>,
+    project: i64,
+}
+
+impl Drop for DoneGuard {
+    fn drop(&mut self) {
+        let _ = self.sender.send(Message::Done(self.project));
+    }
+}
+
+/// Tells each waiting deployment how many are before it, when that has changed.
+fn tell_positions(events: &EventStore, waiting: &[Queued], building: usize, told: &mut Vec<(String, u32)>) {
+    let now: Vec<(String, u32)> = waiting
+        .iter()
+        .enumerate()
+        .map(|(at, queued)| (queued.meta.id.clone(), u32::try_from(at + building).unwrap_or(u32::MAX)))
+        .collect();
+    for position in now.iter().filter(|position| !told.contains(position)) {
+        events.append(&position.0, &Event::Position { ahead: position.1 });
+    }
+    *told = now;
+}

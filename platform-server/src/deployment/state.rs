@@ -1,0 +1,179 @@
+//! The states of a deployment. Each owns what its stage knows; a transition takes the old state and returns the new one,
+//! so that nobody can go on with a state that has passed.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use platform_wire::{ArchiveIndex, Failure, ProjectName, State};
+use shuttle_abi::Manifest;
+
+/// SHA-256 of a stored file, lower-case hexadecimal: its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Digest(String);
+
+impl Digest {
+    pub(crate) fn new(hash: &[u8]) -> Self {
+        use fmt::Write;
+        Self(hash.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        hex.then(|| Self(text.to_owned())).ok_or_else(|| format!("`{text}` is no digest"))
+    }
+}
+
+/// What a deployment has from the beginning and never changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Meta {
+    /// Age among all deployments of the server.
+    pub(crate) seq: i64,
+    pub(crate) id: String,
+    pub(crate) project_id: i64,
+    pub(crate) project: ProjectName,
+    pub(crate) archive: Digest,
+    pub(crate) index: ArchiveIndex,
+    pub(crate) created_at_ms: i64,
+    pub(crate) updated_at_ms: i64,
+}
+
+/// Received and stored; waits to be built, or is being built.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub(crate) meta: Meta,
+}
+
+/// Compiled. With `superseded_by` it rests: a newer deployment serves, the artifact is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    pub(crate) meta: Meta,
+    pub(crate) artifact: Digest,
+    pub(crate) manifest: Manifest,
+    pub(crate) superseded_by: Option<String>,
+}
+
+/// Its process runs and has not answered yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    pub(crate) built: Built,
+}
+
+/// It answers requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Deployed {
+    pub(crate) built: Built,
+}
+
+/// It failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    pub(crate) meta: Meta,
+    pub(crate) failure: Failure,
+}
+
+/// Any state of a deployment.
+#[derive(Debug, Clone)]
+pub(crate) enum Deployment {
+    Queued(Queued),
+    Built(Built),
+    Loaded(Loaded),
+    Deployed(Deployed),
+    Error(Failed),
+    Deleted(Meta),
+}
+
+impl Queued {
+    pub(crate) fn built(self, artifact: Digest, manifest: Manifest) -> Built {
+        Built { meta: self.meta, artifact, manifest, superseded_by: None }
+    }
+
+    pub(crate) fn failed(self, failure: Failure) -> Failed {
+        Failed { meta: self.meta, failure }
+    }
+}
+
+impl Built {
+    pub(crate) fn loaded(self) -> Loaded {
+        Loaded { built: self }
+    }
+
+    pub(crate) fn failed(self, failure: Failure) -> Failed {
+        Failed { meta: self.meta, failure }
+    }
+
+    pub(crate) fn superseded(self, by: String) -> Self {
+        Self { superseded_by: Some(by), ..self }
+    }
+}
+
+impl Loaded {
+    pub(crate) fn deployed(self) -> Deployed {
+        Deployed { built: self.built }
+    }
+
+    /// Back to where a start begins: the server that had started it is gone, or a newer deployment came first.
+    pub(crate) fn unloaded(self) -> Built {
+        self.built
+    }
+
+    pub(crate) fn failed(self, failure: Failure) -> Failed {
+        self.built.failed(failure)
+    }
+}
+
+impl Deployment {
+    pub(crate) fn meta(&self) -> &Meta {
+        match self {
+            Self::Queued(queued) => &queued.meta,
+            Self::Built(built) | Self::Loaded(Loaded { built }) | Self::Deployed(Deployed { built }) => &built.meta,
+            Self::Error(failed) => &failed.meta,
+            Self::Deleted(meta) => meta,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Self::Queued(_) => State::Queued,
+            Self::Built(_) => State::Built,
+            Self::Loaded(_) => State::Loaded,
+            Self::Deployed(_) => State::Deployed,
+            Self::Error(_) => State::Error,
+            Self::Deleted(_) => State::Deleted,
+        }
+    }
+
+    /// As a client sees it.
+    pub(crate) fn to_wire(&self, url: String) -> platform_wire::Deployment {
+        let meta = self.meta();
+        platform_wire::Deployment {
+            id: meta.id.clone(),
+            project: meta.project.clone(),
+            state: self.state(),
+            url,
+            archive_digest: meta.archive.as_str().to_owned(),
+            failure: match self {
+                Self::Error(failed) => Some(failed.failure.clone()),
+                Self::Queued(_) | Self::Built(_) | Self::Loaded(_) | Self::Deployed(_) | Self::Deleted(_) => None,
+            },
+            created_at_ms: meta.created_at_ms.unsigned_abs(),
+            updated_at_ms: meta.updated_at_ms.unsigned_abs(),
+        }
+    }
+}
+
+impl Meta {
+    /// Folder of the app's package below the deployment's files.
+    pub(crate) fn package_folder(&self) -> PathBuf {
+        PathBuf::from(&self.index.package_root)
+    }
+}

@@ -1,0 +1,124 @@
+//! `POST /deploy`: receives an archive as a stream, checks and unpacks it, and hands it to the driver. What is answered
+//! with 202 is on the disk and in the database.
+
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Query, State},
+    http::StatusCode,
+};
+use futures_util::StreamExt;
+use platform_wire::{ArchiveIndex, Deployment, ProjectName};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt;
+
+use super::{Api, Shared, error::Error};
+use crate::{
+    archive::unpack,
+    build::blocking,
+    db::{NewDeployment, now_ms},
+    deployment::{Digest, launcher::files},
+    provision::secret,
+};
+
+#[derive(Deserialize)]
+pub(super) struct Parameters {
+    project: Option<String>,
+}
+
+pub(super) async fn deploy(
+    State(api): Shared,
+    Query(parameters): Query<Parameters>,
+    body: Body,
+) -> Result<(StatusCode, Json<Deployment>), Error> {
+    let name = parameters.project.ok_or_else(|| Error::bad_request("the parameter `project` is missing: POST /deploy?project=NAME"))?;
+    let project: ProjectName = name.parse()?;
+    if api.stop.is_cancelled() {
+        return Err(Error::stopping());
+    }
+    if api.driver.queue.len() >= api.limits.max_queued {
+        return Err(Error::too_many(api.limits.max_queued));
+    }
+    let (archive, digest) = receive(&api, body).await?;
+    let id = new_id()?;
+    let stored = api.archives.join(format!("{}.tar.gz", digest.as_str()));
+    let index = place(&api, &id, archive, stored).await?;
+    let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index };
+    let deployment = match api.driver.submit(new).await {
+        Ok(deployment) => deployment,
+        Err(error) => {
+            let folder = api.deployments.join(&id);
+            let _ = blocking(move || fs::remove_dir_all(folder)).await;
+            return Err(error.into());
+        }
+    };
+    let project_id = deployment.meta().project_id;
+    if let Some(gid) = api.uids.app(project_id) {
+        only_for(&api.deployments.join(&id), gid)?;
+    }
+    let url = api.driver.launcher.address.url(&project);
+    Ok((StatusCode::ACCEPTED, Json(deployment.to_wire(url))))
+}
+
+/// Writes the body to a file beside the archives, never holding more than a piece of it.
+async fn receive(api: &Api, body: Body) -> Result<(tempfile::NamedTempFile, Digest), Error> {
+    let archives = api.archives.clone();
+    let temporary = blocking(move || tempfile::NamedTempFile::new_in(archives)).await?;
+    let mut file = tokio::fs::File::from_std(temporary.as_file().try_clone()?);
+    let (mut hash, mut received) = (Sha256::new(), 0u64);
+    let mut stream = body.into_data_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|_| Error::bad_request("the upload broke off").hint("try again: nothing was changed"))?;
+        received += piece.len() as u64;
+        if received > api.limits.max_archive_bytes {
+            return Err(Error::too_large(api.limits.max_archive_bytes));
+        }
+        hash.update(&piece);
+        file.write_all(&piece).await?;
+    }
+    file.flush().await?;
+    file.sync_data().await?;
+    Ok((temporary, Digest::new(&hash.finalize())))
+}
+
+/// Unpacks the archive into the deployment's own folder and keeps it under its digest.
+async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, stored: PathBuf) -> Result<ArchiveIndex, Error> {
+    let (deployments, id, limits) = (api.deployments.clone(), id.to_owned(), api.archive_limits.clone());
+    blocking(move || {
+        let folder = deployments.join(&id);
+        fs::create_dir(&folder)?;
+        let unpacked = (|| {
+            let reader = io::BufReader::new(archive.reopen()?);
+            let unpacked = unpack(reader, &files(&deployments, &id), &limits);
+            if unpacked.is_ok() && !stored.exists() {
+                archive.persist(&stored).map_err(|error| error.error)?;
+            }
+            Ok(unpacked)
+        })();
+        if !matches!(unpacked, Ok(Ok(_))) {
+            let _ = fs::remove_dir_all(&folder);
+        }
+        unpacked
+    })
+    .await?
+    .map_err(Error::from)
+}
+
+/// An app may read its own files; other apps may not.
+fn only_for(folder: &Path, gid: u32) -> io::Result<()> {
+    chown(folder, None, Some(gid))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o750))
+}
+
+/// Unique, and sorted by age: the time in milliseconds, then random bits.
+fn new_id() -> io::Result<String> {
+    Ok(format!("{:012x}{}", now_ms(), secret(4)?))
+}

@@ -1,0 +1,156 @@
+//! Errors of the API, rendered in one place: the outside to the client, the inside to the server's log, the same
+//! request id in both.
+
+use std::io;
+
+use axum::{
+    Json,
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use platform_wire::{ApiError, ErrorCode, InvalidName};
+
+use crate::{archive::ArchiveError, build::is_disk_full, db::DbError};
+
+/// An error on its way to a client.
+#[derive(Debug, Clone)]
+pub(super) struct Error {
+    code: ErrorCode,
+    message: String,
+    hint: Option<String>,
+    /// For the server's log alone.
+    inside: Option<String>,
+}
+
+impl Error {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, inside: None }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(super) fn unauthorized(message: &str) -> Self {
+        Self::new(ErrorCode::Unauthorized, message).hint(
+            "the server's key is in the file that platform-server names when it starts (admin.key in its data directory); give it by `cargo shuttle login` or SHUTTLE_API_KEY",
+        )
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::NotFound, message)
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::BadRequest, message)
+    }
+
+    pub(super) fn method_not_allowed(method: &Method) -> Self {
+        Self::new(ErrorCode::MethodNotAllowed, format!("this path has no method {method}"))
+    }
+
+    pub(super) fn too_large(limit: u64) -> Self {
+        Self::new(ErrorCode::TooLarge, format!("the archive is over the limit of {limit} bytes"))
+            .hint("leave out what the build does not need (.gitignore works), or raise the server's --max-archive-bytes")
+    }
+
+    pub(super) fn too_many(limit: usize) -> Self {
+        Self::new(ErrorCode::TooManyRequests, format!("{limit} deployments are waiting to be built already"))
+            .hint("try again when some are done, or raise the server's --max-queued")
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::new(ErrorCode::Unavailable, "the server is stopping").hint("try again when it is back")
+    }
+
+    fn disk_full(inside: String) -> Self {
+        let hint = "free some space there, then try again; nothing was changed";
+        Self { inside: Some(inside), ..Self::new(ErrorCode::DiskFull, "the server's disk is full").hint(hint) }
+    }
+
+    fn internal(inside: String) -> Self {
+        let hint = "the server's log has more, under the request's id";
+        Self { inside: Some(inside), ..Self::new(ErrorCode::Internal, "the server could not do that").hint(hint) }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self.code {
+            ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+            ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::BadRequest | ErrorCode::InvalidName => StatusCode::BAD_REQUEST,
+            ErrorCode::BadArchive => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::Conflict => StatusCode::CONFLICT,
+            ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+            ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::Internal | ErrorCode::Other => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl From<DbError> for Error {
+    fn from(error: DbError) -> Self {
+        if error.is_disk_full() { Self::disk_full(error.to_string()) } else { Self::internal(error.to_string()) }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        if is_disk_full(&error) { Self::disk_full(error.to_string()) } else { Self::internal(error.to_string()) }
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        if error.is_disk_full() {
+            return Self::disk_full(error.to_string());
+        }
+        if !error.is_refusal() {
+            return Self::internal(error.to_string());
+        }
+        let hint = if error.is_over_limit() {
+            "leave out what the build does not need (.gitignore works), or raise the server's limit"
+        } else {
+            "deploy with cargo shuttle, which packs what the server takes"
+        };
+        Self::new(ErrorCode::BadArchive, error.to_string()).hint(hint)
+    }
+}
+
+impl From<InvalidName> for Error {
+    fn from(error: InvalidName) -> Self {
+        Self::new(ErrorCode::InvalidName, error.to_string()).hint("choose another name: cargo shuttle deploy --name my-app")
+    }
+}
+
+impl IntoResponse for Error {
+    /// The body is written by [`render`], which knows the request.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives an error its body, and logs its inside. Errors of extractors, which have no code of ours, get one.
+pub(super) fn render(mut response: Response, request_id: &str, method: &Method, path: &str) -> Response {
+    let status = response.status();
+    if status.is_success() || status.is_informational() {
+        return response;
+    }
+    let error = response.extensions_mut().remove::<Error>().unwrap_or_else(|| match status {
+        StatusCode::NOT_FOUND => Error::not_found("there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => Error::method_not_allowed(method),
+        status if status.is_client_error() => Error::bad_request("the request's parameters are wrong"),
+        status => Error::internal(format!("a response with status {status}")),
+    });
+    match &error.inside {
+        Some(inside) => tracing::error!(request_id, %method, path, inside, "{}", error.message),
+        None => tracing::debug!(request_id, %method, path, "{}", error.message),
+    }
+    let status = error.status();
+    let body = ApiError { code: error.code, message: error.message, hint: error.hint, request_id: request_id.to_owned() };
+    (status, Json(body)).into_response()
+}

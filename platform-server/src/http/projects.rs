@@ -1,0 +1,125 @@
+//! Projects and deployments as resources, and the streams that follow them.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use platform_wire::{Deleted, Deployment, LogLine, Project, ProjectName, Resource};
+use serde::Deserialize;
+
+use super::{Api, Shared, error::Error, stream};
+use crate::db::ProjectRow;
+
+/// Most log lines that one request is given.
+const MAX_TAIL: usize = 10_000;
+/// Log lines of a request that does not say how many.
+const DEFAULT_TAIL: usize = 100;
+/// Most deployments that a listing has.
+const MAX_DEPLOYMENTS: u32 = 100;
+
+async fn find(api: &Api, name: &str) -> Result<ProjectRow, Error> {
+    let project: ProjectName = name.parse()?;
+    api.db.project(project).await?.ok_or_else(|| {
+        Error::not_found(format!("there is no project `{name}` on this server")).hint("deploy it first: cargo shuttle deploy")
+    })
+}
+
+async fn to_wire(api: &Api, row: ProjectRow) -> Result<Project, Error> {
+    let url = api.driver.launcher.address.url(&row.name);
+    let latest = api.db.deployments(row.id, 1).await?.pop();
+    let resources = api.db.resources(row.id).await?;
+    Ok(Project {
+        latest: latest.map(|deployment| deployment.to_wire(url.clone())),
+        serving: api.driver.instances.serving(row.id),
+        resources: resources.into_iter().map(|row| Resource { name: row.name, kind: row.kind }).collect(),
+        created_at_ms: row.created_at_ms.unsigned_abs(),
+        name: row.name,
+        url,
+    })
+}
+
+pub(super) async fn list(State(api): Shared) -> Result<Json<Vec<Project>>, Error> {
+    let mut projects = Vec::new();
+    for row in api.db.projects().await? {
+        projects.push(to_wire(&api, row).await?);
+    }
+    Ok(Json(projects))
+}
+
+pub(super) async fn show(State(api): Shared, Path(name): Path<String>) -> Result<Json<Project>, Error> {
+    let row = find(&api, &name).await?;
+    Ok(Json(to_wire(&api, row).await?))
+}
+
+pub(super) async fn delete(State(api): Shared, Path(name): Path<String>) -> Result<Json<Deleted>, Error> {
+    let project = find(&api, &name).await?.name;
+    // In a task of its own: a client that goes away must not leave a deletion half done.
+    let (driver, name) = (Arc::clone(&api.driver), project.clone());
+    let kept = tokio::spawn(async move { driver.delete(name).await }).await.map_err(std::io::Error::other)??;
+    let kept = kept.ok_or_else(|| Error::not_found(format!("the project `{project}` was deleted meanwhile")))?;
+    Ok(Json(Deleted { project, kept }))
+}
+
+pub(super) async fn deployments(State(api): Shared, Path(name): Path<String>) -> Result<Json<Vec<Deployment>>, Error> {
+    let row = find(&api, &name).await?;
+    let url = api.driver.launcher.address.url(&row.name);
+    let found = api.db.deployments(row.id, MAX_DEPLOYMENTS).await?;
+    Ok(Json(found.iter().map(|deployment| deployment.to_wire(url.clone())).collect()))
+}
+
+async fn find_deployment(api: &Api, id: String) -> Result<Deployment, Error> {
+    let found = api.db.deployment(id.clone()).await?;
+    let found = found.ok_or_else(|| Error::not_found(format!("there is no deployment `{id}` on this server")))?;
+    let url = api.driver.launcher.address.url(&found.meta().project);
+    Ok(found.to_wire(url))
+}
+
+pub(super) async fn deployment(State(api): Shared, Path(id): Path<String>) -> Result<Json<Deployment>, Error> {
+    Ok(Json(find_deployment(&api, id).await?))
+}
+
+pub(super) async fn events(State(api): Shared, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
+    let deployment = find_deployment(&api, id).await?;
+    let after = stream::last_event_id(&headers)?.unwrap_or(0);
+    let events = api.driver.events.follow(deployment.id, after);
+    Ok(stream::respond(events, api.stop.clone()).into_response())
+}
+
+/// The id before the first of these lines.
+fn before(lines: &[(u64, LogLine)]) -> u64 {
+    lines.first().map_or(0, |(id, _)| id.saturating_sub(1))
+}
+
+#[derive(Deserialize)]
+pub(super) struct LogParameters {
+    tail: Option<usize>,
+    #[serde(default)]
+    follow: bool,
+}
+
+pub(super) async fn logs(
+    State(api): Shared,
+    Path(name): Path<String>,
+    Query(parameters): Query<LogParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let project = find(&api, &name).await?.name;
+    let most = parameters.tail.unwrap_or(DEFAULT_TAIL).min(MAX_TAIL);
+    let resumed = stream::last_event_id(&headers)?;
+    if !parameters.follow {
+        let lines = api.logs.tail(&project, most).await?;
+        let lines: Vec<LogLine> = lines.into_iter().map(|(_, line)| line).collect();
+        return Ok(Json(lines).into_response());
+    }
+    let after = match resumed {
+        Some(id) => Some(id),
+        None if most == 0 => None,
+        // The last `most` lines, then what comes.
+        None => Some(before(&api.logs.tail(&project, most).await?)),
+    };
+    Ok(stream::respond(api.logs.follow(&project, after)?, api.stop.clone()).into_response())
+}

@@ -1,0 +1,230 @@
+//! Child processes: started from one thread, waited for without blocking, ended as a group.
+//!
+//! A parent-death signal follows the *thread* that started the child, so every child is started by one thread that
+//! lives as long as the server. Each child leads a process group of its own; its end is seen through a pidfd, and the
+//! group is killed before the leader is reaped, while its number cannot belong to anybody else.
+
+use std::{
+    io::{self, Write},
+    os::{
+        fd::OwnedFd,
+        unix::process::CommandExt,
+    },
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use tokio::{io::unix::AsyncFd, sync::oneshot};
+
+/// Environment variable by which a server finds the processes of a predecessor that was killed.
+const MARKER: &str = "PLATFORM_SERVER_INSTANCE";
+
+type Job = (Command, oneshot::Sender<io::Result<Child>>);
+
+/// Starts processes, all from the same thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Spawner {
+    jobs: mpsc::Sender<Job>,
+    marker: Arc<str>,
+}
+
+impl Spawner {
+    /// `marker` is the same for every server on one data directory, and for no other.
+    pub(crate) fn new(marker: &str) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        std::thread::Builder::new().name("spawner".into()).spawn(move || {
+            while let Ok((mut command, reply)) = queue.recv() {
+                if let Err(Ok(mut orphan)) = reply.send(command.process_group(0).spawn()) {
+                    // Whoever asked has gone away meanwhile.
+                    let _ = orphan.kill();
+                    let _ = orphan.wait();
+                }
+            }
+        })?;
+        Ok(Self { jobs, marker: marker.into() })
+    }
+
+    /// The variables that every child must have in its environment.
+    pub(crate) fn marker(&self) -> [(String, String); 1] {
+        [(MARKER.to_owned(), self.marker.to_string())]
+    }
+
+    pub(crate) async fn spawn(&self, command: Command) -> io::Result<Process> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send((command, reply)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        let child = answer.await.map_err(|_| io::ErrorKind::BrokenPipe)??;
+        Process::new(child)
+    }
+
+    /// Kills what a server that was killed has left: processes that carry the marker, and, where the server is root,
+    /// every process of the uids that it gives to others.
+    pub(crate) fn kill_leftovers(&self, uids: Option<std::ops::Range<u32>>) -> io::Result<usize> {
+        let marker = format!("{MARKER}={}", self.marker);
+        let own = std::process::id();
+        let mut killed = 0;
+        // A process may fork while the list is read; so until a pass finds nothing.
+        for _ in 0..100 {
+            let found = leftovers(&marker, uids.as_ref())?.into_iter().filter(|pid| *pid != own).collect::<Vec<_>>();
+            if found.is_empty() {
+                return Ok(killed);
+            }
+            for pid in found {
+                let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+                let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+                if pidfd_send_signal(&fd, Signal::KILL).is_ok() {
+                    killed += 1;
+                    wait_for_end(&fd);
+                }
+            }
+        }
+        Ok(killed)
+    }
+}
+
+/// A pidfd is readable once the process has ended. Bounded: a process in uninterruptible sleep takes its time.
+fn wait_for_end(fd: &OwnedFd) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let _ = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&Timespec { tv_sec: 5, tv_nsec: 0 }));
+}
+
+fn leftovers(marker: &str, uids: Option<&std::ops::Range<u32>>) -> io::Result<Vec<u32>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let of_ours = entry.metadata().is_ok_and(|metadata| uids.is_some_and(|uids| uids.contains(&metadata.uid())));
+        let marked = || std::fs::read(entry.path().join("environ")).is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()));
+        // A zombie has ended; its parent has yet to notice.
+        let zombie = || std::fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')));
+        if (of_ours || marked()) && !zombie() {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// One child and its process group. Dropping it kills the group.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    pid: Pid,
+    pidfd: AsyncFd<OwnedFd>,
+    status: Option<ExitStatus>,
+    /// Kept open: its end tells a child that reads from it that the server is gone.
+    stdin: Option<std::process::ChildStdin>,
+}
+
+impl Process {
+    fn new(mut child: Child) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        let stdin = child.stdin.take();
+        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(AsyncFd::register);
+        match pidfd {
+            Ok(pidfd) => Ok(Self { child, pid, pidfd, status: None, stdin }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes to the child's stdin and leaves it open. The data must fit a pipe's buffer or be read at once.
+    pub(crate) fn feed(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(&bytes)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// Waits for the leader's end, then ends what is left of its group. Cancel-safe.
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        let _ = self.pidfd.readable().await?;
+        self.reap()
+    }
+
+    /// Not yet reaped, so the group's number is still this one's.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let status = self.child.wait()?;
+        self.status = Some(status);
+        Ok(status)
+    }
+
+    /// Sends a signal to the leader alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.status.is_none() {
+            let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
+        }
+    }
+
+    /// Kills the whole group, and waits for the leader's end.
+    pub(crate) async fn kill(&mut self) -> io::Result<ExitStatus> {
+        if self.status.is_none() {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+        self.wait().await
+    }
+
+    /// Waits up to `grace` for the end, then kills.
+    pub(crate) async fn wait_or_kill(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        match tokio::time::timeout(grace, self.wait()).await {
+            Ok(status) => status,
+            Err(_) => self.kill().await,
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// How a process ended, for people: `exit status 1`, `signal 11 (SIGSEGV)`.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal} ({})", signal_name(signal)),
+        (None, None) => status.to_string(),
+    }
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => "unnamed",
+    }
+}

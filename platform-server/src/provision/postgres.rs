@@ -1,0 +1,306 @@
+//! Postgres: one cluster, and in it one database and one role for each project.
+//!
+//! The cluster is one that the configuration names, or else an installed Postgres that the platform runs itself, as a
+//! user of its own, on a data directory of its own, reachable through a Unix socket and by password only.
+
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use rustix::process::Signal;
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, Config, NoTls, config::Host, error::SqlState};
+
+use super::{
+    ProvisionError, find_program, program_folders, secret,
+    service::{Definition, Service},
+};
+use crate::{
+    db::ResourceRow,
+    process::describe,
+    sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
+};
+
+const ADMIN: &str = "platform";
+/// Connections that one project's role may have at a time.
+const CONNECTIONS_A_PROJECT: u32 = 50;
+
+/// Where the cluster comes from.
+#[derive(Debug)]
+pub(crate) enum PostgresSource {
+    /// An administrator's connection to a cluster that somebody else runs.
+    Configured(Box<Config>),
+    /// An installed server, run by the platform.
+    Own { sandbox: Sandbox, folder: PathBuf, sockets: PathBuf, uid: Option<u32> },
+}
+
+/// The provisioner.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    source: PostgresSource,
+    /// The platform's own server, once it was asked for.
+    service: Mutex<Option<Service>>,
+    /// `CREATE` and `ALTER` of the same role at the same time fail in Postgres; so one at a time.
+    changes: Mutex<()>,
+}
+
+impl Postgres {
+    pub(crate) fn new(source: PostgresSource) -> Self {
+        Self { source, service: Mutex::new(None), changes: Mutex::new(()) }
+    }
+
+    /// Makes sure that the project's database and role exist, and returns their URL.
+    pub(crate) async fn provide(&self, row: &ResourceRow) -> Result<String, ProvisionError> {
+        let config = self.cluster().await?;
+        let _one_at_a_time = self.changes.lock().await;
+        let admin = connect(&config).await?;
+        make_database(&admin, row).await?;
+        url(&config, row)
+    }
+
+    pub(crate) async fn stop(&self) {
+        if let Some(service) = self.service.lock().await.take() {
+            service.stop().await;
+        }
+    }
+
+    /// An administrator's connection data to a cluster that answers.
+    async fn cluster(&self) -> Result<Config, ProvisionError> {
+        let (sandbox, folder, sockets, uid) = match &self.source {
+            PostgresSource::Configured(config) => return Ok((**config).clone()),
+            PostgresSource::Own { sandbox, folder, sockets, uid } => (sandbox, folder, sockets, *uid),
+        };
+        let mut service = self.service.lock().await;
+        if service.is_none() {
+            let own = OwnCluster { sandbox, folder, sockets, uid };
+            let binaries = own.binaries()?;
+            own.initialise(&binaries).await?;
+            *service = Some(Service::start(sandbox.clone(), own.definition(&binaries)?));
+        }
+        if let Some(service) = service.as_ref() {
+            service.ready().await.map_err(|why| ProvisionError::NotRunning { what: "Postgres", why })?;
+        }
+        Ok(admin_config(folder, sockets)?)
+    }
+}
+
+fn admin_config(folder: &Path, sockets: &Path) -> io::Result<Config> {
+    let password = fs::read_to_string(folder.join("admin.password"))?;
+    let mut config = Config::new();
+    config.host_path(sockets).user(ADMIN).password(password.trim()).dbname("postgres");
+    config.connect_timeout(std::time::Duration::from_secs(10));
+    Ok(config)
+}
+
+async fn connect(config: &Config) -> Result<Client, ProvisionError> {
+    let (client, connection) = config.connect(NoTls).await.map_err(|error| explain(&error))?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// tokio-postgres says "db error" and keeps the reason in its source.
+fn explain(error: &tokio_postgres::Error) -> ProvisionError {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    ProvisionError::Postgres(text)
+}
+
+/// `handle` and `password` are hexadecimal, made by the platform: nothing in them needs quoting.
+async fn make_database(admin: &Client, row: &ResourceRow) -> Result<(), ProvisionError> {
+    let (handle, password) = (&row.handle, &row.password);
+    let exists = |table: &str, column: &str| format!("SELECT 1 FROM {table} WHERE {column} = '{handle}'");
+    let run = async |sql: String| admin.batch_execute(&sql).await;
+    if admin.query_opt(&exists("pg_roles", "rolname"), &[]).await.map_err(|error| explain(&error))?.is_none() {
+        let role = format!(
+            "CREATE ROLE {handle} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT {CONNECTIONS_A_PROJECT} PASSWORD '{password}'"
+        );
+        run(role).await.map_err(|error| explain(&error))?;
+    }
+    if admin.query_opt(&exists("pg_database", "datname"), &[]).await.map_err(|error| explain(&error))?.is_none() {
+        // An administrator that is no superuser may give a database only to a role that it is a member of.
+        let _ = run(format!("GRANT {handle} TO CURRENT_USER")).await;
+        match run(format!("CREATE DATABASE {handle} OWNER {handle}")).await {
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_DATABASE) => {}
+            other => other.map_err(|error| explain(&error))?,
+        }
+    }
+    run(format!("REVOKE ALL ON DATABASE {handle} FROM PUBLIC")).await.map_err(|error| explain(&error))
+}
+
+/// The URL of a project's database in the cluster of `config`. A socket's folder stands percent-encoded in the place of
+/// the host, which every client reads.
+fn url(config: &Config, row: &ResourceRow) -> Result<String, ProvisionError> {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(host)) if host.contains(':') => format!("[{host}]"),
+        Some(Host::Tcp(host)) => host.clone(),
+        Some(Host::Unix(folder)) => percent_encode(&folder.display().to_string()),
+        None => return Err(ProvisionError::Postgres("the configured URL has no host".into())),
+    };
+    let port = config.get_ports().first().map(|port| format!(":{port}")).unwrap_or_default();
+    Ok(format!("postgres://{}:{}@{host}{port}/{}", row.handle, row.password, row.handle))
+}
+
+fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// The cluster that the platform runs itself.
+struct OwnCluster<'a> {
+    sandbox: &'a Sandbox,
+    folder: &'a Path,
+    sockets: &'a Path,
+    uid: Option<u32>,
+}
+
+impl OwnCluster<'_> {
+    fn cluster(&self) -> PathBuf {
+        self.folder.join("cluster")
+    }
+
+    /// The folder of `initdb` and `postgres`: the newest installed, or that of the version that made the cluster.
+    fn binaries(&self) -> Result<PathBuf, ProvisionError> {
+        let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+            .filter(|(_, bin)| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+            .collect();
+        versions.sort();
+        let made_by = fs::read_to_string(self.cluster().join("PG_VERSION")).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        let chosen = match made_by {
+            Some(made_by) => versions.iter().find(|(version, _)| *version == made_by),
+            None => versions.last(),
+        };
+        let elsewhere = || find_program(program_folders(), &["initdb"]).and_then(|path| path.parent().map(Path::to_path_buf));
+        match (chosen, made_by) {
+            (Some((_, bin)), _) => Ok(bin.clone()),
+            (None, Some(made_by)) if !versions.is_empty() => Err(ProvisionError::Postgres(format!(
+                "the platform's data was made by Postgres {made_by}, which is not installed any more (apt install postgresql-{made_by})"
+            ))),
+            (None, _) => elsewhere().ok_or(ProvisionError::NotInstalled { what: "Postgres", packages: "postgresql" }),
+        }
+    }
+
+    fn spec(&self, program: PathBuf, args: Vec<String>) -> Spec {
+        // The same paths inside as outside: the socket's is part of what apps are told.
+        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
+        let mut mounts = vec![same(self.folder, true), same(self.sockets, true)];
+        if let Some(root) = program.ancestors().nth(2).filter(|root| !root.starts_with("/usr")) {
+            mounts.push(same(root, false));
+        }
+        Spec {
+            program,
+            args,
+            env: [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")].map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
+            cwd: self.folder.to_path_buf(),
+            uid: self.uid,
+            view: self.sandbox.view(mounts, Share { network: false, pids: true }, self.uid),
+            limits: Limits::default(),
+            death_signal: DeathSignal::Int,
+            nice: 0,
+        }
+    }
+
+    /// Makes the cluster, once. It is made beside its place and moved there, so that one cut short is not mistaken for
+    /// one that is whole.
+    async fn initialise(&self, binaries: &Path) -> Result<(), ProvisionError> {
+        for folder in [self.folder, self.sockets] {
+            fs::create_dir_all(folder)?;
+            chown(folder, self.uid, self.uid)?;
+        }
+        fs::set_permissions(self.folder, fs::Permissions::from_mode(0o700))?;
+        // Apps have other uids and must reach the socket; what they need beyond that is a password.
+        fs::set_permissions(self.sockets, fs::Permissions::from_mode(0o711))?;
+        if self.cluster().exists() {
+            return Ok(());
+        }
+        tracing::info!("making the Postgres cluster");
+        let password = self.folder.join("admin.password");
+        fs::write(&password, secret(24)?)?;
+        chown(&password, self.uid, self.uid)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
+        let unfinished = self.folder.join("cluster.unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        let args = [
+            "--pgdata".to_owned(),
+            unfinished.display().to_string(),
+            format!("--username={ADMIN}"),
+            format!("--pwfile={}", password.display()),
+            "--auth=scram-sha-256".to_owned(),
+            "--encoding=UTF8".to_owned(),
+            "--locale=C.UTF-8".to_owned(),
+        ];
+        let spec = self.spec(binaries.join("initdb"), args.to_vec());
+        let mut process = self.sandbox.spawn(&spec, Stdio::null(), Stdio::piped()).await?;
+        let stderr = process.take_stderr();
+        let status = process.wait().await?;
+        if !status.success() {
+            let why = stderr.and_then(|stderr| io::read_to_string(stderr).ok()).unwrap_or_default();
+            return Err(ProvisionError::Postgres(format!("initdb ended with {}: {}", describe(status), why.trim())));
+        }
+        Ok(fs::rename(unfinished, self.cluster())?)
+    }
+
+    fn definition(&self, binaries: &Path) -> Result<Definition, ProvisionError> {
+        let args = [
+            "-D".to_owned(),
+            self.cluster().display().to_string(),
+            "-c".to_owned(),
+            "listen_addresses=".to_owned(),
+            "-c".to_owned(),
+            format!("unix_socket_directories={}", self.sockets.display()),
+            "-c".to_owned(),
+            "unix_socket_permissions=0777".to_owned(),
+            "-c".to_owned(),
+            "max_connections=300".to_owned(),
+        ];
+        let config = admin_config(self.folder, self.sockets)?;
+        Ok(Definition {
+            name: "Postgres".into(),
+            spec: self.spec(binaries.join("postgres"), args.to_vec()),
+            log: self.folder.join("postgres.log"),
+            answers: Box::new(move || {
+                let config = config.clone();
+                Box::pin(async move { config.connect(NoTls).await.is_ok() })
+            }),
+            // Fast shutdown: sessions are ended, data is written.
+            stop_signal: Signal::INT,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> ResourceRow {
+        ResourceRow { kind: "postgres".into(), name: "pool".into(), handle: "app_01".into(), password: "ff".into() }
+    }
+
+    #[test]
+    fn urls_name_the_projects_own_role_and_never_the_administrators() {
+        let config: Config = "postgres://admin:secret@db.example:6432/postgres".parse().unwrap();
+        assert_eq!(url(&config, &row()).unwrap(), "postgres://app_01:ff@db.example:6432/app_01");
+        let mut config = Config::new();
+        config.host_path("/run/some place");
+        let url = url(&config, &row()).unwrap();
+        assert_eq!(url, "postgres://app_01:ff@%2Frun%2Fsome%20place/app_01");
+        let parsed: Config = url.parse().unwrap();
+        assert_eq!(parsed.get_hosts(), [Host::Unix("/run/some place".into())]);
+    }
+}

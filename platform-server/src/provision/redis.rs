@@ -1,0 +1,137 @@
+//! Redis: one `redis-server` or `valkey-server` for each project that asks for one.
+//!
+//! Each listens on a Unix socket, wants a password, and writes what it holds to an append-only file, so that a restart
+//! of the platform loses nothing.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use platform_wire::ProjectName;
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::Mutex,
+};
+
+use super::{
+    ProvisionError, find_program, program_folders,
+    service::{Definition, Service},
+};
+use crate::{
+    db::ResourceRow,
+    sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
+    uids::Uids,
+};
+
+/// Memory that one project's data may take; Redis answers writes with an error beyond it.
+const MAX_MEMORY: &str = "256mb";
+
+/// The servers of all projects.
+#[derive(Debug)]
+pub(crate) struct RedisServers {
+    sandbox: Sandbox,
+    /// One folder a project below it.
+    folder: PathBuf,
+    sockets: PathBuf,
+    uids: Uids,
+    running: Mutex<HashMap<i64, Arc<Service>>>,
+}
+
+impl RedisServers {
+    pub(crate) fn new(sandbox: Sandbox, folder: PathBuf, sockets: PathBuf, uids: Uids) -> Self {
+        Self { sandbox, folder, sockets, uids, running: Mutex::default() }
+    }
+
+    /// Makes sure that the project's server runs, and returns its URL.
+    pub(crate) async fn provide(&self, project_id: i64, project: &ProjectName, row: &ResourceRow) -> Result<String, ProvisionError> {
+        let socket = self.sockets.join(project_id.to_string()).join("redis.sock");
+        let service = {
+            let mut running = self.running.lock().await;
+            match running.get(&project_id) {
+                Some(service) => Arc::clone(service),
+                None => {
+                    let definition = self.definition(project_id, project, row, &socket)?;
+                    let service = Arc::new(Service::start(self.sandbox.clone(), definition));
+                    running.insert(project_id, Arc::clone(&service));
+                    service
+                }
+            }
+        };
+        service.ready().await.map_err(|why| ProvisionError::NotRunning { what: "Redis", why })?;
+        Ok(format!("redis+unix://{}?pass={}", socket.display(), row.password))
+    }
+
+    pub(crate) async fn stop(&self) {
+        let services: Vec<_> = self.running.lock().await.drain().collect();
+        futures_util::future::join_all(services.iter().map(|(_, service)| service.stop())).await;
+    }
+
+    fn definition(&self, project_id: i64, project: &ProjectName, row: &ResourceRow, socket: &Path) -> Result<Definition, ProvisionError> {
+        let program = find_program(program_folders(), &["redis-server", "valkey-server"])
+            .ok_or(ProvisionError::NotInstalled { what: "Redis", packages: "redis-server" })?;
+        let uid = self.uids.redis(project_id);
+        let folder = self.folder.join(project_id.to_string());
+        let socket_folder = socket.parent().unwrap_or(socket);
+        for path in [folder.as_path(), socket_folder] {
+            fs::create_dir_all(path)?;
+            chown(path, uid, uid)?;
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        // The app has another uid; what it needs beyond reaching the socket is the password.
+        fs::set_permissions(socket_folder, fs::Permissions::from_mode(0o711))?;
+        let config = folder.join("redis.conf");
+        fs::write(&config, configuration(&folder, socket, &row.password))?;
+        chown(&config, uid, uid)?;
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
+        let same = |path: &Path| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write: true };
+        let (asked, password) = (socket.to_path_buf(), row.password.clone());
+        Ok(Definition {
+            name: format!("Redis of {project}"),
+            spec: Spec {
+                program,
+                args: vec![config.display().to_string()],
+                env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("LANG".into(), "C.UTF-8".into())],
+                cwd: folder.clone(),
+                uid,
+                view: self.sandbox.view(vec![same(&folder), same(socket_folder)], Share { network: false, pids: true }, uid),
+                limits: Limits { open_files: Some(4096), ..Limits::default() },
+                death_signal: DeathSignal::Term,
+                nice: 0,
+            },
+            log: folder.join("redis.log"),
+            answers: Box::new(move || {
+                let (socket, password) = (asked.clone(), password.clone());
+                Box::pin(async move { ping(&socket, &password).await.unwrap_or(false) })
+            }),
+            stop_signal: Signal::TERM,
+        })
+    }
+}
+
+fn configuration(folder: &Path, socket: &Path, password: &str) -> String {
+    // Quoted: paths may have spaces, and Redis unescapes what stands in double quotes.
+    let quoted = |path: &Path| format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""));
+    format!(
+        "# Written by the platform at each start.\n\
+         port 0\nunixsocket {}\nunixsocketperm 777\nrequirepass {password}\ndir {}\ndaemonize no\n\
+         appendonly yes\nappendfsync everysec\nmaxmemory {MAX_MEMORY}\nmaxmemory-policy noeviction\n\
+         rename-command CONFIG \"\"\nrename-command DEBUG \"\"\nrename-command MODULE \"\"\n",
+        quoted(socket),
+        quoted(folder)
+    )
+}
+
+/// While it loads its data it answers `LOADING`, which is not yet an answer.
+async fn ping(socket: &Path, password: &str) -> std::io::Result<bool> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(format!("AUTH {password}\r\nPING\r\nQUIT\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.contains("+PONG"))
+}

@@ -1,0 +1,163 @@
+//! A server program that the platform runs for its apps: started when it is first asked for, started again when it
+//! dies, stopped with the platform.
+
+use std::{fs::OpenOptions, io, path::PathBuf, process::Stdio, time::Duration};
+
+use futures_util::future::BoxFuture;
+use rustix::process::Signal;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    process::{Process, describe},
+    sandbox::{Sandbox, Spec},
+};
+
+/// Longest wait for a service to answer after its start.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Pause between two looks at whether it answers already.
+const POLL: Duration = Duration::from_millis(20);
+/// Longest wait for it to save its data and end.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Longest pause before it is started again.
+const MAX_RESTART_DELAY_MS: u64 = 30_000;
+
+/// What a service is.
+pub(super) struct Definition {
+    /// For messages: `Postgres`.
+    pub(super) name: String,
+    pub(super) spec: Spec,
+    /// Where its stdout and stderr go.
+    pub(super) log: PathBuf,
+    /// Whether it answers.
+    pub(super) answers: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    pub(super) stop_signal: Signal,
+}
+
+#[derive(Debug, Clone)]
+enum Health {
+    Starting,
+    Running,
+    /// Why the last start failed; it is tried again.
+    Failed(String),
+}
+
+/// A running service. Dropping it without [`Service::stop`] kills it.
+#[derive(Debug)]
+pub(super) struct Service {
+    health: watch::Receiver<Health>,
+    stop: CancellationToken,
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Service {
+    pub(super) fn start(sandbox: Sandbox, definition: Definition) -> Self {
+        let (sender, health) = watch::channel(Health::Starting);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(keep_running(sandbox, definition, sender, stop.clone()));
+        Self { health, stop, task: tokio::sync::Mutex::new(Some(task)) }
+    }
+
+    /// Waits until it answers.
+    pub(super) async fn ready(&self) -> Result<(), String> {
+        let mut health = self.health.clone();
+        let settled = health.wait_for(|health| !matches!(health, Health::Starting)).await;
+        match settled.as_deref() {
+            Ok(Health::Running) => Ok(()),
+            Ok(Health::Failed(why)) => Err(why.clone()),
+            Ok(Health::Starting) | Err(_) => Err("the platform is stopping".into()),
+        }
+    }
+
+    /// Ends it, and waits for that.
+    pub(super) async fn stop(&self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.lock().await.take() {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn keep_running(sandbox: Sandbox, definition: Definition, health: watch::Sender<Health>, stop: CancellationToken) {
+    let name = definition.name.clone();
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        let started = tokio::time::Instant::now();
+        let why = tokio::select! {
+            outcome = run_once(&sandbox, &definition, &health, &stop) => match outcome {
+                Ok(()) => return,
+                Err(why) => why,
+            },
+        };
+        tracing::warn!(service = name, why, "a service ended; it is started again");
+        health.send_replace(Health::Failed(why));
+        let lived = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        failures = crate::deployment::policy::failures_after(failures, lived);
+        let delay = Duration::from_millis(crate::deployment::policy::restart_delay_ms(failures, MAX_RESTART_DELAY_MS));
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.cancelled() => return,
+        }
+        health.send_replace(Health::Starting);
+    }
+}
+
+/// Starts it and waits for its end. `Ok` when it was stopped on purpose.
+async fn run_once(
+    sandbox: &Sandbox,
+    definition: &Definition,
+    health: &watch::Sender<Health>,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let failed = |error: io::Error| format!("{} could not be started: {error}", definition.name);
+    let log = OpenOptions::new().create(true).append(true).open(&definition.log).map_err(failed)?;
+    let errors = log.try_clone().map_err(failed)?;
+    let mut process = sandbox.spawn(&definition.spec, log.into(), Stdio::from(errors)).await.map_err(failed)?;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ended = process.wait() => return Err(ended_early(definition, ended)),
+        answered = tokio::time::timeout(START_LIMIT, answering(definition)) => {
+            if answered.is_err() {
+                let _ = process.kill().await;
+                return Err(format!("{} gave no answer within {} s of its start", definition.name, START_LIMIT.as_secs()));
+            }
+            health.send_replace(Health::Running);
+            tracing::info!(service = definition.name, "running");
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ended = process.wait() => return Err(ended_early(definition, ended)),
+            }
+        }
+    }
+    end(process, definition).await;
+    Ok(())
+}
+
+async fn answering(definition: &Definition) {
+    while !(definition.answers)().await {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn end(mut process: Process, definition: &Definition) {
+    process.signal(definition.stop_signal);
+    match process.wait_or_kill(STOP_LIMIT).await {
+        Ok(status) => tracing::info!(service = definition.name, status = describe(status), "stopped"),
+        Err(error) => tracing::warn!(service = definition.name, %error, "its end could not be seen"),
+    }
+}
+
+fn ended_early(definition: &Definition, ended: io::Result<std::process::ExitStatus>) -> String {
+    let how = ended.map_or_else(|error| error.to_string(), describe);
+    let last = std::fs::read_to_string(&definition.log)
+        .ok()
+        .and_then(|text| text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| format!("; its last line: {line}")))
+        .unwrap_or_default();
+    format!("{} ended with {how}{last} (its log: {})", definition.name, definition.log.display())
+}

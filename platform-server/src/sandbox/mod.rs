@@ -1,0 +1,222 @@
+//! Starts programs that are not the server's own (cargo, Postgres, Redis) with less than the server has.
+//!
+//! The server never forks by itself. It runs its own executable again with a hidden first argument and hands it a
+//! [`Spec`] on stdin; that process is single-threaded, confines itself step by step ([`enter`]) and then becomes the
+//! program. So nothing runs between `fork` and `exec` in a process that has threads, and what a program may see is one
+//! value that can be read.
+//!
+//! Runners confine themselves ([`platform-runner`]) and do not come through here.
+//!
+//! [`platform-runner`]: ../../runner/src/main.rs
+
+pub(crate) mod enter;
+mod root;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::{Process, Spawner};
+
+/// First argument that makes the server's executable the outer half of the sandbox.
+pub(crate) const OUTER: &str = "__sandbox";
+/// First argument of the inner half: the first process of the new namespaces.
+pub(crate) const INNER: &str = "__sandbox-inner";
+
+/// What to run, and with what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    /// Absolute path, as the program will see it.
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    /// The whole environment: nothing is inherited.
+    pub(crate) env: Vec<(String, String)>,
+    /// Working directory, as the program will see it.
+    pub(crate) cwd: PathBuf,
+    /// User and group id to become; `None` where the server is not root.
+    pub(crate) uid: Option<u32>,
+    /// Private namespaces; `None` runs the program in the server's.
+    pub(crate) view: Option<View>,
+    pub(crate) limits: Limits,
+    /// Sent to the program when the server dies. `KILL`, but for programs that have something to save.
+    pub(crate) death_signal: DeathSignal,
+    /// Added to the program's niceness.
+    pub(crate) nice: i32,
+}
+
+/// What the program sees of the machine: the system's own folders read-only, `mounts`, and nothing else.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct View {
+    /// An empty folder of the server's, where the new root is put together.
+    pub(crate) scratch: PathBuf,
+    pub(crate) mounts: Vec<Mount>,
+    /// Whether it gets a pid namespace, whose end ends all of its processes. A program that is to be stopped by a signal
+    /// must not have one: it would be two processes away from the server.
+    pub(crate) pids: bool,
+    /// Whether it keeps the machine's network.
+    pub(crate) network: bool,
+    /// Whether a user namespace is needed to be allowed all this: where the server is not root.
+    pub(crate) user_namespace: bool,
+    /// Content of `/etc/passwd`: some programs insist on their uid having a name.
+    pub(crate) passwd: String,
+}
+
+/// What a program shares with the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Share {
+    pub(crate) network: bool,
+    /// See [`View::pids`].
+    pub(crate) pids: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Mount {
+    pub(crate) from: PathBuf,
+    pub(crate) to: PathBuf,
+    pub(crate) write: bool,
+}
+
+/// Resource limits; `None` leaves the server's own.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// Bytes of address space a process.
+    pub(crate) memory: Option<u64>,
+    /// Processes and threads of the uid.
+    pub(crate) processes: Option<u64>,
+    /// Bytes a file may grow to.
+    pub(crate) file_size: Option<u64>,
+    /// Open files a process.
+    pub(crate) open_files: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum DeathSignal {
+    Kill,
+    /// Redis: save, then end.
+    Term,
+    /// Postgres: fast shutdown.
+    Int,
+}
+
+/// What of the sandbox this machine gives the server. Found out once, at start-up, by trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// Root: private namespaces, and another uid for each project.
+    Root,
+    /// Not root: private namespaces inside a user namespace, with the server's own uid.
+    User,
+    /// Neither: only a clean environment, limits and a process group.
+    Bare,
+}
+
+impl Tier {
+    /// For the start-up message and `/healthz`.
+    pub(crate) fn describe(self) -> Vec<String> {
+        let lines: &[&str] = match self {
+            Self::Root => &[
+                "builds: own uid, private mount, pid and ipc namespaces, no network while compiling, read-only toolchain and registry",
+                "apps: own uid for each project, no_new_privs, clean environment",
+            ],
+            Self::User => &[
+                "builds: private mount, pid and ipc namespaces in a user namespace, no network while compiling; the server's own uid",
+                "apps: no_new_privs and a clean environment, but the server's own uid: an app can read what the server can (run as root to separate them)",
+            ],
+            Self::Bare => &[
+                "builds: a clean environment and limits only (no user namespaces here): a build can read what the server can, and use the network",
+                "apps: no_new_privs and a clean environment, but the server's own uid: an app can read what the server can (run as root to separate them)",
+            ],
+        };
+        lines.iter().map(|&line| line.to_owned()).collect()
+    }
+}
+
+/// Starts programs by their [`Spec`].
+#[derive(Debug, Clone)]
+pub(crate) struct Sandbox {
+    spawner: Spawner,
+    executable: Arc<Path>,
+    scratch: Arc<Path>,
+    tier: Tier,
+}
+
+impl Sandbox {
+    /// Finds out what this machine allows. `scratch` is a folder of the server's own, made if missing.
+    pub(crate) async fn probe(spawner: Spawner, scratch: &Path, root: bool) -> io::Result<Self> {
+        std::fs::create_dir_all(scratch)?;
+        let mut sandbox =
+            Self { spawner, executable: std::env::current_exe()?.into(), scratch: scratch.into(), tier: Tier::Bare };
+        for tier in if root { &[Tier::Root][..] } else { &[Tier::User] } {
+            let candidate = Self { tier: *tier, ..sandbox.clone() };
+            match candidate.try_out().await {
+                Ok(()) => return Ok(candidate),
+                Err(error) => tracing::debug!(?tier, error, "this sandbox is not available here"),
+            }
+        }
+        sandbox.tier = Tier::Bare;
+        Ok(sandbox)
+    }
+
+    async fn try_out(&self) -> Result<(), String> {
+        let spec = Spec {
+            program: "/bin/true".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: "/".into(),
+            uid: None,
+            view: self.view(Vec::new(), Share::default(), None),
+            limits: Limits::default(),
+            death_signal: DeathSignal::Kill,
+            nice: 0,
+        };
+        let mut process = self.spawn(&spec, Stdio::null(), Stdio::piped()).await.map_err(|error| error.to_string())?;
+        let stderr = process.take_stderr();
+        let status = process.wait().await.map_err(|error| error.to_string())?;
+        if status.success() {
+            return Ok(());
+        }
+        let message = stderr.and_then(|stderr| io::read_to_string(stderr).ok()).unwrap_or_default();
+        Err(format!("{status}: {}", message.trim()))
+    }
+
+    pub(crate) fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Whether programs see `mounts` at their fixed paths, or have to be given the real ones.
+    pub(crate) fn has_view(&self) -> bool {
+        self.tier != Tier::Bare
+    }
+
+    /// The view that this machine allows, if any. `uid` is the one the program will have.
+    pub(crate) fn view(&self, mounts: Vec<Mount>, share: Share, uid: Option<u32>) -> Option<View> {
+        let own = rustix::process::geteuid().as_raw();
+        let uid = uid.unwrap_or(own);
+        self.has_view().then(|| View {
+            scratch: self.scratch.to_path_buf(),
+            mounts,
+            pids: !share.pids,
+            network: share.network,
+            user_namespace: self.tier == Tier::User,
+            passwd: format!("root:x:0:0::/:/bin/sh\nshuttle:x:{uid}:{uid}::/build/home:/bin/sh\n"),
+        })
+    }
+
+    /// Starts the program. Its stdin is empty.
+    pub(crate) async fn spawn(&self, spec: &Spec, stdout: Stdio, stderr: Stdio) -> io::Result<Process> {
+        let mut spec = spec.clone();
+        // The marker by which a later server finds what this one left behind.
+        spec.env.extend(self.spawner.marker());
+        let frame = shuttle_abi::frame::encode(&spec)?;
+        let mut command = Command::new(&*self.executable);
+        command.arg(OUTER).env_clear().stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+        command.envs(self.spawner.marker());
+        let mut process = self.spawner.spawn(command).await?;
+        process.feed(frame)?;
+        Ok(process)
+    }
+}
