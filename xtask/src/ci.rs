@@ -1,10 +1,8 @@
 //! `cargo xtask ci`: what has to pass before a change is kept. `.ci/run` calls it and does nothing else.
 
-use std::{fs, path::PathBuf};
-
 use crate::{
     cmd,
-    error::{At, Result},
+    error::Result,
     repo::Repo,
     setup::{self, Scope},
     test::{self, Options},
@@ -37,20 +35,8 @@ fn all(repo: &Repo, steps: &mut Steps) -> Result<()> {
 
 fn format(repo: &Repo) -> Result<()> {
     cmd::run(repo.cargo().args(["fmt", "--all", "--", "--check"]))?;
-    for manifest in examples(repo)? {
+    for manifest in repo.examples()? {
         cmd::run(repo.cargo().args(["fmt", "--manifest-path"]).arg(&manifest).args(["--", "--check"]))?;
     }
     Ok(())
-}
-
-/// The examples' manifests: each is a workspace of its own, and so no part of `--all`.
-fn examples(repo: &Repo) -> Result<Vec<PathBuf>> {
-    let folder = repo.root.join("examples");
-    let mut manifests = Vec::new();
-    for entry in fs::read_dir(&folder).at(&folder)? {
-        manifests.push(entry.at(&folder)?.path().join("Cargo.toml"));
-    }
-    manifests.retain(|manifest| manifest.is_file());
-    manifests.sort();
-    Ok(manifests)
 }

@@ -53,6 +53,18 @@ impl Repo {
         self.target.join(if release { "release" } else { "debug" })
     }
 
+    /// The examples' manifests: each is a workspace of its own, and so no part of `--workspace` or `--all`.
+    pub(crate) fn examples(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.root.join("examples");
+        let mut manifests = Vec::new();
+        for entry in fs::read_dir(&folder).at(&folder)? {
+            manifests.push(entry.at(&folder)?.path().join("Cargo.toml"));
+        }
+        manifests.retain(|manifest| manifest.is_file());
+        manifests.sort();
+        Ok(manifests)
+    }
+
     /// One build of every binary; they find each other by being neighbours.
     pub(crate) fn build_bins(&self, release: bool) -> Result<PathBuf> {
         let mut command = self.cargo();

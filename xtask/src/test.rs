@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test of the workspace, with what they need from the system.
 
-use std::{ffi::OsString, path::Path, process::Command};
+use std::{ffi::OsString, fs, path::Path, process::Command};
 
 use crate::{
     cmd,
@@ -43,6 +43,9 @@ pub(crate) fn all(repo: &Repo, options: &Options, steps: &mut Steps) -> Result<(
     if !options.unprivileged {
         steps.run(if setup::is_root() { "Test, as root" } else { "Test" }, || cargo_test(repo, &bins, options))?;
     }
+    if !options.unprivileged && options.args.is_empty() {
+        steps.run("Examples' own tests", || test_examples(repo))?;
+    }
     if !setup::is_root() {
         ui::note("this run was an ordinary user's; the other half, as root, is for CI or a `sudo` of yours");
         return Ok(());
@@ -63,6 +66,27 @@ fn cargo_test(repo: &Repo, bins: &Path, options: &Options) -> Result<()> {
     }
     command.arg("--locked").args(&options.args);
     cmd::run(with_paths(&mut command, bins, &repo.root, options.slow))
+}
+
+/// The end-to-end tests deploy every example; this is for those that have tests of their own beside that.
+fn test_examples(repo: &Repo) -> Result<()> {
+    for manifest in repo.examples()? {
+        if !manifest.parent().is_some_and(|folder| has_tests(&folder.join("src"))) {
+            continue;
+        }
+        let mut command = repo.cargo();
+        command.args(["test", "--locked", "--lib", "--manifest-path"]).arg(&manifest);
+        // One folder for all of them, and none in the examples, which are there to be read.
+        cmd::run(command.env("CARGO_TARGET_DIR", repo.target.join("examples-tests")))?;
+    }
+    Ok(())
+}
+
+fn has_tests(folder: &Path) -> bool {
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() { has_tests(&path) } else { fs::read_to_string(&path).is_ok_and(|text| text.contains("#[test]")) }
+    })
 }
 
 /// Sets the variables through which the tests find what they drive.
