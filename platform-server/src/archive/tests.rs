@@ -124,6 +124,20 @@ fn files_and_folders_are_unpacked_with_plain_modes() {
 }
 
 #[test]
+fn what_the_tar_crate_writes_is_read() {
+    let long = format!("{}/{}/lib.rs", "ü".repeat(100), "d".repeat(250));
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in [(INDEX_NAME, INDEX), ("Cargo.toml", ""), ("Cargo.lock", ""), (long.as_str(), "//! x")] {
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    let (folder, _) = unpack_with(&gzip(&tar.into_inner().unwrap()), &ArchiveLimits::default()).unwrap();
+    assert_eq!(fs::read_to_string(folder.path().join("files").join(long)).unwrap(), "//! x");
+}
+
+#[test]
 fn a_workspace_in_a_folder_is_found_by_its_index() {
     let index = INDEX
         .replace(r#""workspace_root":"""#, r#""workspace_root":"ws""#)

@@ -16,6 +16,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpStream, UnixStream},
+    runtime::Handle,
     task::AbortHandle,
 };
 
@@ -39,7 +40,15 @@ pub(super) enum SendError {
 #[derive(Debug)]
 pub(super) struct Pool {
     upstream: Upstream,
-    idle: Mutex<Vec<Idle>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// In the order in which they became idle.
+    idle: Vec<Idle>,
+    /// A task is there that closes them when they are old; one, however often they come and go.
+    watched: bool,
 }
 
 #[derive(Debug)]
@@ -68,22 +77,53 @@ pub(super) struct Lease {
     /// Weak, so that a pool that was replaced meanwhile gets nothing back.
     pool: Weak<Pool>,
     max_idle: usize,
+    idle_timeout: Duration,
 }
 
 impl Lease {
     /// The response has been read to its end: the connection is free, or will be in a moment.
     pub(super) fn give_back(self) {
         let Some(pool) = self.pool.upgrade() else { return };
-        let mut idle = pool.lock();
-        if !self.connection.sender.is_closed() && idle.len() < self.max_idle {
-            idle.push(Idle { connection: self.connection, since: Instant::now() });
+        let mut kept = pool.lock();
+        if self.connection.sender.is_closed() || kept.idle.len() >= self.max_idle {
+            return;
         }
+        kept.idle.push(Idle { connection: self.connection, since: Instant::now() });
+        // Without a runtime everything is ending anyway.
+        if !kept.watched
+            && let Ok(runtime) = Handle::try_current()
+        {
+            kept.watched = true;
+            runtime.spawn(close_when_old(self.pool, self.idle_timeout));
+        }
+    }
+}
+
+/// Closes connections that nobody wanted in time, for as long as there are any.
+async fn close_when_old(pool: Weak<Pool>, idle_timeout: Duration) {
+    loop {
+        tokio::time::sleep(idle_timeout).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut kept = pool.lock();
+        kept.close_old(idle_timeout);
+        if kept.idle.is_empty() {
+            kept.watched = false;
+            return;
+        }
+    }
+}
+
+impl Kept {
+    fn close_old(&mut self, idle_timeout: Duration) {
+        let now = Instant::now();
+        let old = self.idle.iter().take_while(|idle| now.duration_since(idle.since) >= idle_timeout).count();
+        self.idle.drain(..old);
     }
 }
 
 impl Pool {
     pub(super) fn new(upstream: Upstream) -> Self {
-        Self { upstream, idle: Mutex::default() }
+        Self { upstream, kept: Mutex::default() }
     }
 
     pub(super) fn upstream(&self) -> &Upstream {
@@ -104,7 +144,7 @@ impl Pool {
             };
             let mut error = match connection.sender.try_send_request(request).await {
                 Ok(response) => {
-                    return Ok((response, Lease { connection, pool: Arc::downgrade(self), max_idle: config.max_idle }));
+                    return Ok((response, self.lease(connection, config)));
                 }
                 Err(error) => error,
             };
@@ -115,17 +155,21 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lease(self: &Arc<Self>, connection: Connection, config: &ProxyConfig) -> Lease {
+        Lease { connection, pool: Arc::downgrade(self), max_idle: config.max_idle, idle_timeout: config.idle_timeout }
     }
 
-    /// The connection that was used last; the others age and are closed.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last, so that those which are not needed grow old.
     fn take_idle(&self, idle_timeout: Duration) -> Option<Connection> {
-        let mut idle = self.lock();
-        idle.retain(|idle| idle.since.elapsed() < idle_timeout && !idle.connection.sender.is_closed());
-        // One that is not ready is still busy with the rest of its last request.
-        let at = idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
-        Some(idle.remove(at).connection)
+        let mut kept = self.lock();
+        kept.close_old(idle_timeout);
+        // One that is not ready is still busy with the rest of its last request, or was closed by the app.
+        let at = kept.idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        Some(kept.idle.remove(at).connection)
     }
 
     async fn connect(&self, config: &ProxyConfig) -> Result<Connection, SendError> {

@@ -3,4 +3,5 @@
 mod failures;
 mod requests;
 mod support;
+mod swaps;
 mod upgrades;

@@ -238,7 +238,16 @@ async fn requests_in_flight_finish_on_the_instance_they_began_on() {
 
 #[tokio::test]
 async fn idle_connections_end_with_their_target() {
-    let proxy = TestProxy::start().await;
+    idle_connection_ends(TestProxy::start().await, true).await;
+}
+
+#[tokio::test]
+async fn idle_connections_end_after_a_while() {
+    let idle_timeout = std::time::Duration::from_millis(20);
+    idle_connection_ends(TestProxy::start_with(|config| config.idle_timeout = idle_timeout).await, false).await;
+}
+
+async fn idle_connection_ends(proxy: TestProxy, by_removal: bool) {
     let (app, listener) = TestApp::listening();
     let target = proxy.route_to(&app);
     let answer = tokio::spawn({
@@ -253,8 +262,10 @@ async fn idle_connections_end_with_their_target() {
     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     assert_eq!(answer.await.unwrap(), 204);
     target.drained().await;
-    drop(proxy.routes.remove(&"app".parse().unwrap()));
-    drop(target);
+    if by_removal {
+        drop(proxy.routes.remove(&"app".parse().unwrap()));
+        drop(target);
+    }
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
 }
 

@@ -20,6 +20,7 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::proxy::{ProxyConfig, Routes, Target, TargetState, Upstream, run};
 
@@ -86,6 +87,8 @@ impl TestProxy {
 /// An app on a Unix socket.
 pub(super) struct TestApp {
     dir: TempDir,
+    /// Takes connections for as long as the app lives.
+    accepting: Option<AbortOnDropHandle<()>>,
     /// Connections that it has accepted.
     pub(super) connections: Arc<AtomicUsize>,
 }
@@ -97,9 +100,9 @@ impl TestApp {
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
-        let (app, listener) = Self::listening();
+        let (mut app, listener) = Self::listening();
         let connections = app.connections.clone();
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let answer = answer.clone();
@@ -111,6 +114,7 @@ impl TestApp {
                 tokio::spawn(connection.with_upgrades());
             }
         });
+        app.accepting = Some(AbortOnDropHandle::new(accepting));
         app
     }
 
@@ -133,7 +137,7 @@ impl TestApp {
     pub(super) fn listening() -> (Self, UnixListener) {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("app.sock")).unwrap();
-        (Self { dir, connections: Arc::default() }, listener)
+        (Self { dir, accepting: None, connections: Arc::default() }, listener)
     }
 
     pub(super) fn upstream(&self) -> Upstream {
