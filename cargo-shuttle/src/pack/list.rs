@@ -76,7 +76,8 @@ impl Listing<'_> {
         });
         for entry in walk.build() {
             let entry = entry.map_err(|error| PackError::List(error.to_string()))?;
-            if wanted.iter().any(|folder| entry.path().starts_with(folder)) {
+            // The start itself is a folder, though it may be reached by a link.
+            if entry.depth() > 0 && wanted.iter().any(|folder| entry.path().starts_with(folder)) {
                 self.entry(&entry, chain)?;
             }
         }

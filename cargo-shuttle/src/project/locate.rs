@@ -98,6 +98,12 @@ fn sdk_name(package: &Package) -> String {
 /// cargo's errors are chains; each link says something.
 pub(super) fn cargo<T>(result: CargoResult<T>) -> Result<T, ProjectError> {
     result.map_err(|error| {
+        if let Some(printed) = error.downcast_ref::<cargo::AlreadyPrintedError>() {
+            // The place has been shown with the lines around it.
+            let text = printed.to_string();
+            let why = text.trim().lines().last().unwrap_or_default().trim();
+            return ProjectError::Cargo(format!("cargo cannot read the manifest: {why}"));
+        }
         let links: Vec<String> = error.chain().map(ToString::to_string).collect();
         ProjectError::Cargo(links.join("\n"))
     })

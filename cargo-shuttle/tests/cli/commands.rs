@@ -1,0 +1,128 @@
+//! The other commands, configuration, and the rules that all of them share.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use platform_wire::{Resource, Serving, State};
+
+use crate::support::{KEY, Project, Server, Shuttle, deployment};
+
+fn known() -> platform_wire::Project {
+    platform_wire::Project {
+        name: "my-app".parse().unwrap(),
+        url: "http://my-app.localhost:8000".into(),
+        created_at_ms: 0,
+        serving: Some(Serving { deployment: "d1".into(), instance: "running".into(), restarts: 0 }),
+        latest: Some(deployment("d1", State::Deployed)),
+        resources: vec![Resource { name: "pool".into(), kind: "postgres".into() }],
+    }
+}
+
+const LINE: &str = r#"{"time_ms":1767225600000,"level":"info","source":"stdout","deployment":"d1","message":"hello"}"#;
+
+#[test]
+fn status_shows_what_serves() {
+    let (project, server) = (Project::new(), Server::start());
+    let run = Shuttle::new(&project, &server, &["status", "--output", "json"]).run().ended_with(6);
+    assert_eq!(run.json()["error"]["code"], "not_found");
+    run.says(&["cargo shuttle deploy"]);
+
+    server.has_project(known());
+    let run = Shuttle::new(&project, &server, &["status"]).run().ended_with(0);
+    assert!(run.stdout.contains("http://my-app.localhost:8000") && run.stdout.contains("postgres (pool)"), "{}", run.stdout);
+    let json = Shuttle::new(&project, &server, &["status", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!(json["serving"]["deployment"], "d1");
+}
+
+#[test]
+fn logs_are_lines_or_one_document() {
+    let (project, server) = (Project::new(), Server::start());
+    server.has_logs(&format!("[{LINE},{LINE}]"));
+    let run = Shuttle::new(&project, &server, &["logs", "--tail", "2"]).run().ended_with(0);
+    assert_eq!(run.stdout, "2026-01-01T00:00:00.000Z INFO  stdout   hello\n".repeat(2));
+    let json = Shuttle::new(&project, &server, &["logs", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn followed_logs_are_resumed_and_have_one_object_a_line() {
+    let (project, server) = (Project::new(), Server::start());
+    server.streams(format!("id: 7\ndata: {LINE}\n\n: open\n\n")).streams(format!("id: 8\ndata: {LINE}\n\n"));
+    let arguments = ["logs", "-f", "--reconnect", "1", "--output", "json"];
+    let run = Shuttle::new(&project, &server, &arguments).run().ended_with(9);
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", run.stdout);
+    for line in &lines[..2] {
+        assert_eq!(*line, LINE);
+    }
+    assert_eq!(server.resumed_from()[..3], [None, Some("7".to_owned()), Some("8".to_owned())]);
+}
+
+#[test]
+fn delete_asks_unless_told_not_to() {
+    let (project, server) = (Project::new(), Server::start());
+    server.has_project(known());
+    let run = Shuttle::new(&project, &server, &["delete"]).stdin("my-app\n").run().ended_with(2);
+    run.says(&["no terminal to ask on", "--yes"]);
+    assert!(server.deleted().is_empty());
+    let run = Shuttle::new(&project, &server, &["delete", "--yes"]).run().ended_with(0);
+    run.says(&["Deleted my-app", "postgres (pool)", "is kept"]);
+    let run = Shuttle::new(&project, &server, &["delete", "--yes", "--name", "other", "--output", "json"]).run().ended_with(0);
+    assert_eq!(run.json()["kept"][0]["type"], "postgres");
+    assert_eq!(server.deleted(), ["my-app", "other"]);
+}
+
+#[test]
+fn a_name_that_was_set_is_read_by_every_command() {
+    let (project, server) = (Project::new(), Server::start());
+    project.write("app/Shuttle.toml", "# ours\nname = \"old\"\n");
+    Shuttle::new(&project, &server, &["deploy", "--no-follow", "--name", "renamed"]).run().ended_with(0);
+    assert_eq!(server.archive().project, "renamed");
+    assert_eq!(project.read("app/Shuttle.toml"), "# ours\nname = \"renamed\"\n");
+    assert!(server.archive().names().contains(&"app/Shuttle.toml".to_owned()));
+    Shuttle::new(&project, &server, &["delete", "--yes"]).run().ended_with(0);
+    assert_eq!(server.deleted(), ["renamed"]);
+}
+
+#[test]
+fn login_remembers_a_server_that_takes_the_key() {
+    let (project, server) = (Project::new(), Server::start());
+    let login = Shuttle::bare(&project, &["login", "--api-url", &server.url]).stdin("wrong\n");
+    let home = login.home();
+    login.run().ended_with(5);
+    assert!(!home.join("config").exists());
+
+    let config = tempfile::tempdir().unwrap();
+    let with_config = |arguments: &[&str]| Shuttle::bare(&project, arguments).env("XDG_CONFIG_HOME", config.path());
+    with_config(&["login", "--api-url", &server.url]).stdin(&format!("{KEY}\n")).run().ended_with(0);
+    let file = config.path().join("cargo-shuttle/config.toml");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    server.has_project(known());
+    with_config(&["status"]).run().ended_with(0);
+    // The remembered key stays with its server.
+    let other = Server::start();
+    with_config(&["status", "--api-url", &other.url]).run().ended_with(5).says(&["there is no key for"]);
+}
+
+#[test]
+fn wrong_usage_is_json_where_json_is_wanted() {
+    let project = Project::new();
+    let run = Shuttle::bare(&project, &["deploi", "--output", "json"]).run().ended_with(2);
+    assert_eq!(run.json()["error"]["code"], "usage");
+    let run = Shuttle::bare(&project, &["deploi"]).run().ended_with(2);
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn help_documents_the_exit_codes() {
+    let run = Shuttle::bare(&Project::empty(), &["deploy", "--help"]).run().ended_with(0);
+    assert!(run.stdout.contains("Exit codes:") && run.stdout.contains("--allow-dirty"), "{}", run.stdout);
+}
+
+#[test]
+fn a_server_that_is_none_is_told_from_one_that_refuses() {
+    let (project, server) = (Project::new(), Server::start());
+    // There is no JSON behind this path: as if --api-url named something else.
+    let url = format!("{}/elsewhere", server.url);
+    let run = Shuttle::new(&project, &server, &["status"]).env("SHUTTLE_API", url).run().ended_with(6);
+    run.says(&["no platform-server answers", "--api-url"]);
+}

@@ -1,0 +1,191 @@
+//! The way of a deployment: upload, events, resuming, and how each end is told.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::Command,
+};
+
+use platform_wire::{ErrorCode, Event, Failure, FailureKind, LogLevel, LogLine, LogSource, Outcome, Stage, State};
+
+use crate::support::{Project, Run, Server, Shuttle, deployment, finished, sse};
+
+fn failure(kind: FailureKind) -> Failure {
+    Failure { kind, message: "it did not work".into(), hint: Some("do better".into()), exit_status: None, log: vec![] }
+}
+
+fn log(message: &str) -> LogLine {
+    LogLine {
+        time_ms: 1_767_225_600_000,
+        level: LogLevel::Error,
+        source: LogSource::Stderr,
+        deployment: "d1".into(),
+        target: String::new(),
+        message: message.into(),
+    }
+}
+
+#[test]
+fn the_url_alone_is_on_stdout() {
+    let (project, server) = (Project::new(), Server::start());
+    let red = "\u{1b}[1m\u{1b}[33mwarning\u{1b}[0m: unused\n";
+    server.streams(sse(
+        1,
+        &[
+            Event::Position { ahead: 2 },
+            Event::Stage { stage: Stage::Fetch, message: "fetching dependencies".into() },
+            Event::Progress { done: 1, total: Some(2), unit: "axum".into() },
+            Event::Output { text: red.into() },
+            Event::Progress { done: 2, total: Some(2), unit: "my-app".into() },
+            Event::State { state: State::Built },
+            Event::State { state: State::Loaded },
+            Event::Unknown,
+            finished(),
+        ],
+    ));
+    let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
+    assert_eq!(run.stdout, "http://my-app.localhost:8000\n");
+    assert!(!run.stderr.contains('\u{1b}'), "colours without a terminal:\n{}", run.stderr);
+    run.says(&["for 2 deployments", "fetching dependencies", "Compiling 1/2 axum", "warning: unused", "Compiling 2/2 my-app"]);
+    assert_eq!(server.archive().project, "my-app");
+}
+
+#[test]
+fn json_is_one_document() {
+    let (project, server) = (Project::new(), Server::start());
+    server.streams(sse(1, &[finished()]));
+    let json = Shuttle::new(&project, &server, &["deploy", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!(json["url"], "http://my-app.localhost:8000");
+    assert_eq!(json["state"], "deployed");
+    assert_eq!(json["project"], "my-app");
+    let json = Shuttle::new(&project, &server, &["deploy", "--no-follow", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!(json["id"], "d1");
+    assert_eq!(json["state"], "queued");
+}
+
+#[test]
+fn flags_of_scripts_are_taken() {
+    let (project, server) = (Project::new(), Server::start());
+    server.streams(sse(1, &[finished()]));
+    Shuttle::new(&project, &server, &["deploy", "--allow-dirty", "--build", "fast", "-p", "my-app"]).run().ended_with(0);
+}
+
+#[test]
+fn a_broken_stream_is_resumed_where_it_broke() {
+    let (project, server) = (Project::new(), Server::start());
+    let half = "id: 3\ndata: {\"type\":\"stage\"";
+    server.streams(sse(1, &[Event::Output { text: "one\n".into() }, Event::Output { text: "two\n".into() }]) + half);
+    // This server repeats what is known.
+    let again = [Event::Output { text: "two\n".into() }, Event::Output { text: "three\n".into() }, finished()];
+    server.streams(sse(2, &again));
+    let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
+    assert_eq!(server.resumed_from(), [None, Some("2".to_owned())]);
+    let output: Vec<_> = run.stderr.lines().filter(|line| ["one", "two", "three"].contains(line)).collect();
+    assert_eq!(output, ["one", "two", "three"]);
+}
+
+#[test]
+fn a_deployment_that_ended_while_the_stream_was_broken_is_found() {
+    let (project, server) = (Project::new(), Server::start());
+    server.streams(sse(1, &[Event::State { state: State::Queued }])).knows(deployment("d1", State::Deployed));
+    let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
+    assert_eq!(run.stdout, "http://my-app.localhost:8000\n");
+}
+
+#[test]
+fn a_connection_that_stays_lost_has_its_own_code() {
+    let (project, server) = (Project::new(), Server::start());
+    server.streams(sse(1, &[Event::State { state: State::Queued }]));
+    let arguments = ["deploy", "--reconnect", "0", "--output", "json"];
+    let run = Shuttle::new(&project, &server, &arguments).run().ended_with(9);
+    assert_eq!(run.json()["error"]["code"], "connection_lost");
+    assert_eq!(run.json()["error"]["deployment"], "d1");
+    run.says(&["hint: the deployment d1 goes on", "cargo shuttle status"]);
+}
+
+#[test]
+fn failures_have_their_codes_and_say_why() {
+    let project = Project::new();
+    for (kind, code) in [
+        (FailureKind::Fetch, 7),
+        (FailureKind::Build, 7),
+        (FailureKind::Provision, 8),
+        (FailureKind::Start, 8),
+        (FailureKind::Internal, 1),
+    ] {
+        let server = Server::start();
+        server.streams(sse(1, &[Event::Finished { outcome: Outcome::Failed { failure: failure(kind) } }]));
+        let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(code);
+        assert_eq!(run.stdout, "");
+        run.says(&["error: it did not work", "hint: do better"]);
+    }
+}
+
+#[test]
+fn an_app_that_does_not_start_is_heard_last() {
+    let (project, server) = (Project::new(), Server::start());
+    let mut failure = failure(FailureKind::Start);
+    failure.exit_status = Some("signal 6 (SIGABRT)".into());
+    failure.log = vec![log("thread 'main' panicked")];
+    server.streams(sse(1, &[Event::Log { line: log("starting up") }, Event::Finished { outcome: Outcome::Failed { failure } }]));
+    let run = Shuttle::new(&project, &server, &["deploy", "--output=json"]).run().ended_with(8);
+    assert_eq!(run.json()["error"]["failure"]["exit_status"], "signal 6 (SIGABRT)");
+    run.says(&["ERROR stderr starting up", "the app ended with signal 6 (SIGABRT)", "ERROR stderr thread 'main' panicked"]);
+}
+
+#[test]
+fn a_superseded_or_deleted_deployment_is_not_called_live() {
+    let project = Project::new();
+    for (outcome, code, text) in
+        [(Outcome::Superseded { by: "d2".into() }, "superseded", "d2"), (Outcome::Deleted, "deleted", "was deleted")]
+    {
+        let server = Server::start();
+        server.streams(sse(1, &[Event::Finished { outcome }]));
+        let run = Shuttle::new(&project, &server, &["deploy", "--output", "json"]).run().ended_with(1);
+        assert_eq!(run.json()["error"]["code"], code);
+        run.says(&[text]);
+    }
+}
+
+#[test]
+fn a_refused_upload_says_what_the_server_says() {
+    let (project, server) = (Project::new(), Server::start());
+    server.refuses_uploads(507, ErrorCode::DiskFull, "the server's disk is full");
+    let run = Shuttle::new(&project, &server, &["deploy", "--output", "json"]).run().ended_with(6);
+    assert_eq!(run.json()["error"]["code"], "disk_full");
+    assert_eq!(run.json()["error"]["request_id"], "r1");
+    run.says(&["error: the server's disk is full"]);
+}
+
+#[test]
+fn no_server_and_a_wrong_key_have_their_codes() {
+    let (project, server) = (Project::new(), Server::start());
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let run = Shuttle::new(&project, &server, &["deploy"]).env("SHUTTLE_API", format!("http://{gone}")).run().ended_with(4);
+    run.says(&["cannot reach the server", "Connection refused", "hint:"]);
+    let run = Shuttle::new(&project, &server, &["deploy"]).env("SHUTTLE_API_KEY", "other").run().ended_with(5);
+    run.says(&["this key is not known", "cargo shuttle login"]);
+    let run = Shuttle::bare(&project, &["deploy"]).env("SHUTTLE_API", &server.url).run().ended_with(5);
+    run.says(&["there is no key for", "SHUTTLE_API_KEY"]);
+    let run = Shuttle::new(&project, &server, &["deploy"]).env("SHUTTLE_API", "http://192.0.2.1:8001").run().ended_with(2);
+    run.says(&["plain HTTP to 192.0.2.1", "ssh -L"]);
+    assert_eq!(server.uploads(), 0);
+}
+
+#[test]
+fn an_interrupt_leaves_the_deployment_and_says_so() {
+    let (project, server) = (Project::new(), Server::start());
+    server.streams_on(sse(1, &[Event::Output { text: "building\n".into() }]));
+    let mut child = Shuttle::new(&project, &server, &["deploy"]).start();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("building") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended by itself");
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let mut run = Run::new(child.wait_with_output().unwrap());
+    run.stderr = rest;
+    run.ended_with(130).says(&["interrupted", "the deployment d1 goes on"]);
+}

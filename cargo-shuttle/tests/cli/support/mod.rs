@@ -1,0 +1,9 @@
+//! What the tests stand on: projects on disk, a server in memory, and the binary run between them.
+
+mod project;
+mod run;
+mod server;
+
+pub(crate) use project::{Project, manifest};
+pub(crate) use run::{Run, Shuttle};
+pub(crate) use server::{Archive, KEY, Server, deployment, finished, sse};

@@ -1,0 +1,264 @@
+//! A server that does what a test tells it. It keeps what it was sent.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::Read as _,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Path as Segment, Query, Request, State as Shared},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use platform_wire::{ApiError, ArchiveIndex, Deployment, ErrorCode, Event, Outcome, Project, State};
+use sha2::{Digest as _, Sha256};
+
+pub(crate) const KEY: &str = "test-key";
+
+/// The state that handlers share with the test.
+#[derive(Default)]
+struct Inner {
+    archives: Vec<(String, Bytes)>,
+    /// One body for each connection to an event stream; the last one stays open where it is marked so.
+    streams: VecDeque<Stream>,
+    /// `Last-Event-ID` of each connection.
+    resumed_from: Vec<Option<String>>,
+    deployment: Option<Deployment>,
+    project: Option<Project>,
+    logs: String,
+    refuse_upload: Option<(StatusCode, ApiError)>,
+    deleted: Vec<String>,
+}
+
+struct Stream {
+    text: String,
+    stays_open: bool,
+}
+
+pub(crate) struct Server {
+    pub(crate) url: String,
+    inner: Arc<Mutex<Inner>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let inner = Arc::new(Mutex::new(Inner::default()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = router(Arc::clone(&inner));
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self { url, inner, _runtime: runtime }
+    }
+
+    /// The next connection to an event stream gets this, and is closed.
+    pub(crate) fn streams(&self, text: impl Into<String>) -> &Self {
+        self.inner.lock().unwrap().streams.push_back(Stream { text: text.into(), stays_open: false });
+        self
+    }
+
+    /// The next connection to an event stream gets this, and stays open.
+    pub(crate) fn streams_on(&self, text: impl Into<String>) -> &Self {
+        self.inner.lock().unwrap().streams.push_back(Stream { text: text.into(), stays_open: true });
+        self
+    }
+
+    pub(crate) fn resumed_from(&self) -> Vec<Option<String>> {
+        self.inner.lock().unwrap().resumed_from.clone()
+    }
+
+    pub(crate) fn knows(&self, deployment: Deployment) -> &Self {
+        self.inner.lock().unwrap().deployment = Some(deployment);
+        self
+    }
+
+    pub(crate) fn has_project(&self, project: Project) -> &Self {
+        self.inner.lock().unwrap().project = Some(project);
+        self
+    }
+
+    /// The answer to a request for logs, as JSON.
+    pub(crate) fn has_logs(&self, json: &str) -> &Self {
+        self.inner.lock().unwrap().logs = json.to_owned();
+        self
+    }
+
+    pub(crate) fn refuses_uploads(&self, status: u16, code: ErrorCode, message: &str) -> &Self {
+        let error = error(code, message);
+        self.inner.lock().unwrap().refuse_upload = Some((StatusCode::from_u16(status).unwrap(), error));
+        self
+    }
+
+    pub(crate) fn deleted(&self) -> Vec<String> {
+        self.inner.lock().unwrap().deleted.clone()
+    }
+
+    pub(crate) fn uploads(&self) -> usize {
+        self.inner.lock().unwrap().archives.len()
+    }
+
+    /// The newest archive, and the project that it was sent for.
+    pub(crate) fn archive(&self) -> Archive {
+        let (project, bytes) = self.inner.lock().unwrap().archives.last().expect("nothing was uploaded").clone();
+        Archive { project, bytes }
+    }
+}
+
+fn router(inner: Arc<Mutex<Inner>>) -> Router {
+    Router::new()
+        .route("/deploy", post(deploy))
+        .route("/projects", get(|| async { Json(Vec::<Project>::new()) }))
+        .route("/projects/{name}", get(project).delete(delete))
+        .route("/projects/{name}/logs", get(logs))
+        .route("/deployments/{id}", get(one))
+        .route("/deployments/{id}/events", get(events))
+        .layer(from_fn(check_key))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(inner)
+}
+
+type Inside = Shared<Arc<Mutex<Inner>>>;
+
+async fn check_key(request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if given == Some(&format!("Bearer {KEY}")) {
+        next.run(request).await
+    } else {
+        (StatusCode::UNAUTHORIZED, Json(error(ErrorCode::Unauthorized, "this key is not known"))).into_response()
+    }
+}
+
+async fn deploy(Shared(inner): Inside, Query(query): Query<BTreeMap<String, String>>, body: Bytes) -> Response {
+    let mut inner = inner.lock().unwrap();
+    if let Some(refusal) = &inner.refuse_upload {
+        return (refusal.0, Json(refusal.1.clone())).into_response();
+    }
+    let mut answer = deployment("d1", State::Queued);
+    answer.archive_digest = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    inner.archives.push((query["project"].clone(), body));
+    (StatusCode::ACCEPTED, Json(answer)).into_response()
+}
+
+async fn project(Shared(inner): Inside) -> Response {
+    found(inner.lock().unwrap().project.clone())
+}
+
+async fn one(Shared(inner): Inside) -> Response {
+    found(inner.lock().unwrap().deployment.clone())
+}
+
+async fn delete(Shared(inner): Inside, Segment(name): Segment<String>) -> Response {
+    let mut inner = inner.lock().unwrap();
+    let kept = inner.project.as_ref().map(|project| project.resources.clone()).unwrap_or_default();
+    inner.deleted.push(name.clone());
+    Json(serde_json::json!({ "project": name, "kept": kept })).into_response()
+}
+
+async fn logs(inner: Inside, Query(query): Query<BTreeMap<String, String>>, headers: HeaderMap) -> Response {
+    if query.get("follow").is_some_and(|follow| follow == "true") {
+        return events(inner, headers).await;
+    }
+    let text = inner.0.lock().unwrap().logs.clone();
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+async fn events(Shared(inner): Inside, headers: HeaderMap) -> Response {
+    let mut inner = inner.lock().unwrap();
+    inner.resumed_from.push(headers.get("last-event-id").map(|id| id.to_str().unwrap().to_owned()));
+    let Some(stream) = inner.streams.pop_front() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(error(ErrorCode::Unavailable, "the server is stopping"))).into_response();
+    };
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(stream.text))]);
+    let body = if stream.stays_open {
+        Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+    } else {
+        Body::from_stream(first)
+    };
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+fn found<T: serde::Serialize>(thing: Option<T>) -> Response {
+    match thing {
+        Some(thing) => Json(thing).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(error(ErrorCode::NotFound, "there is no such project"))).into_response(),
+    }
+}
+
+fn error(code: ErrorCode, message: &str) -> ApiError {
+    ApiError { code, message: message.to_owned(), hint: None, request_id: "r1".to_owned() }
+}
+
+pub(crate) fn deployment(id: &str, state: State) -> Deployment {
+    Deployment {
+        id: id.to_owned(),
+        project: "my-app".parse().unwrap(),
+        state,
+        url: "http://my-app.localhost:8000".to_owned(),
+        archive_digest: String::new(),
+        failure: None,
+        created_at_ms: 0,
+        updated_at_ms: 0,
+    }
+}
+
+/// Events as the server writes them, numbered from `first`.
+pub(crate) fn sse(first: u64, events: &[Event]) -> String {
+    let one = |(index, event): (usize, &Event)| {
+        format!("id: {}\ndata: {}\n\n", first + index as u64, serde_json::to_string(event).unwrap())
+    };
+    events.iter().enumerate().map(one).collect()
+}
+
+pub(crate) fn finished() -> Event {
+    Event::Finished { outcome: Outcome::Deployed { url: "http://my-app.localhost:8000".to_owned() } }
+}
+
+/// An archive as it arrived.
+pub(crate) struct Archive {
+    pub(crate) project: String,
+    pub(crate) bytes: Bytes,
+}
+
+impl Archive {
+    fn tar(&self) -> tar::Archive<flate2::read::GzDecoder<&[u8]>> {
+        tar::Archive::new(flate2::read::GzDecoder::new(&self.bytes[..]))
+    }
+
+    /// Names of the entries in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut tar = self.tar();
+        tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) fn headers(&self) -> Vec<tar::Header> {
+        self.tar().entries().unwrap().map(|entry| entry.unwrap().header().clone()).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn text(&self, name: &str) -> String {
+        for entry in self.tar().entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if entry.path().unwrap() == Path::new(name) {
+                let mut text = String::new();
+                entry.read_to_string(&mut text).unwrap();
+                return text;
+            }
+        }
+        panic!("no {name} in {:?}", self.names());
+    }
+
+    pub(crate) fn index(&self) -> ArchiveIndex {
+        serde_json::from_str(&self.text("shuttle.json")).unwrap()
+    }
+
+    pub(crate) fn unpack(&self, folder: &Path) {
+        self.tar().unpack(folder).unwrap();
+    }
+}
