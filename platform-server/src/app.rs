@@ -178,7 +178,9 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     let events = EventStore::new(&data.join("deployments"));
     let artifacts = ArtifactStore::new(data.join("artifacts"));
     let routes = Arc::new(Routes::default());
-    let cargo_home = data.join("cargo-home");
+    // The folder around it is the server's alone; a sandboxed cargo gets this one mounted, and enters it by its mode.
+    let cargo_home = data.join("cargo-home").join("shared");
+    std::fs::create_dir_all(&cargo_home)?;
     chown(&cargo_home, uids.fetch(), uids.fetch())?;
     let launcher = Arc::new(Launcher {
         provisioner: Provisioner {

@@ -117,11 +117,17 @@ pub(crate) struct Process {
     stdin: Option<std::process::ChildStdin>,
 }
 
+/// The safe constructor is deprecated for types whose descriptor may change under it; that of an [`OwnedFd`] cannot.
+#[allow(deprecated)]
+fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(pidfd)
+}
+
 impl Process {
     fn new(mut child: Child) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         let stdin = child.stdin.take();
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(AsyncFd::register);
+        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(watch);
         match pidfd {
             Ok(pidfd) => Ok(Self { child, pid, pidfd, status: None, stdin }),
             Err(error) => {

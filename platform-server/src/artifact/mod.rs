@@ -113,7 +113,8 @@ fn copy(folder: &Path, target: &Path, file: &Path, max_bytes: u64) -> Result<Dig
     let path = folder.join(format!("{}.so", digest.as_str()));
     if !path.exists() {
         temporary.as_file().sync_all()?;
-        fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        // The loader opens it again, through /proc and as another user; the folder keeps everybody else out.
+        fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         temporary.persist(&path).map_err(|error| error.error)?;
     }
     Ok(digest)
