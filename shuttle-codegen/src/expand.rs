@@ -81,17 +81,17 @@ fn params(app: &App<'_>) -> TokenStream {
 }
 
 /// What is known of the service, learned from a call that is typed and never made: the only place where the function's
-/// result has to be a service. The argument stands where the return type does.
+/// result has to be a service. The call stands where the return type does.
 fn service(function: &Ident, app: &App<'_>) -> TokenStream {
     let arguments = app.params.iter().map(|param| {
         let cfgs = &param.cfgs;
         quote!(#(#cfgs)* __args.any())
     });
     let (first, last) = ends(app.returns);
-    let closure = quote_spanned!(last=> |__args: __shuttle::Args| #function(#(#arguments),*));
-    let argument = quote_spanned!(first=> &);
+    let (scope, name) = (quote_spanned!(first=> __shuttle::), quote_spanned!(last=> service));
+    let call = quote_spanned!(last=> (&|__args: __shuttle::Args| #function(#(#arguments),*)));
     quote! {
-        const __SERVICE: __shuttle::ServiceEntry = __shuttle::service(#argument #closure);
+        const __SERVICE: __shuttle::ServiceEntry = #scope #name #call;
     }
 }
 

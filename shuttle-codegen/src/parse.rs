@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{Error, ItemFn, Path, Token, parse::ParseStream, parse::Parser};
+use syn::{
+    Attribute, Error, FnArg, ItemFn, Path, Token,
+    parse::{ParseStream, Parser},
+};
 
 /// The annotated function, and what the attribute said.
 pub(crate) struct Parsed {
@@ -18,10 +21,23 @@ pub(crate) struct Arguments {
 }
 
 impl Parsed {
-    /// The function as it is to be emitted.
+    /// The function as it is to be emitted: without attributes that would only be a second error of the same mistake.
     pub(crate) fn stripped(&self) -> TokenStream {
-        self.function.to_token_stream()
+        let mut function = self.function.clone();
+        for input in &mut function.sig.inputs {
+            if let FnArg::Typed(param) = input {
+                param.attrs.retain(is_known);
+            }
+        }
+        function.into_token_stream()
     }
+}
+
+/// Whether an attribute may stand on a parameter: `#[cfg]`, which its entry in the manifest gets as well, and lints, which
+/// are the function's matter. Anything else would be passed over in silence.
+pub(crate) fn is_known(attribute: &Attribute) -> bool {
+    const KNOWN: [&str; 6] = ["cfg", "allow", "expect", "warn", "deny", "forbid"];
+    KNOWN.iter().any(|known| attribute.path().is_ident(known))
 }
 
 pub(crate) fn parse(arguments: TokenStream, item: TokenStream) -> Result<Parsed, Error> {

@@ -3,7 +3,7 @@
 use quote::ToTokens;
 use syn::{Attribute, Error, FnArg, Ident, Pat, PatType, ReturnType, Signature, Type, ext::IdentExt};
 
-use crate::parse::Parsed;
+use crate::parse::{Parsed, is_known};
 
 /// A function that can be an app.
 pub(crate) struct App<'a> {
@@ -103,19 +103,11 @@ fn check_type(ty: &Type, errors: &mut Errors) {
     }
 }
 
-/// `#[cfg]`s are kept for the parameter's entry in the manifest. Lints are the function's matter. Anything else would be
-/// passed over in silence.
 fn check_attributes<'a>(attributes: &'a [Attribute], errors: &mut Errors) -> Vec<&'a Attribute> {
-    const LINTS: [&str; 5] = ["allow", "expect", "warn", "deny", "forbid"];
-    let mut cfgs = Vec::new();
-    for attribute in attributes {
-        if attribute.path().is_ident("cfg") {
-            cfgs.push(attribute);
-        } else if !LINTS.iter().any(|lint| attribute.path().is_ident(lint)) {
-            errors.add(attribute, "a parameter takes no attribute but `#[cfg(…)]`: its type says which resource it is");
-        }
+    for attribute in attributes.iter().filter(|attribute| !is_known(attribute)) {
+        errors.add(attribute, "a parameter takes no attribute but `#[cfg(…)]`: its type says which resource it is");
     }
-    cfgs
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
 }
 
 fn check_return<'a>(signature: &'a Signature, errors: &mut Errors) -> Option<&'a Type> {

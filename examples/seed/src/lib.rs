@@ -42,14 +42,12 @@ async fn read(pool: &State<PgPool>, redis: &State<ConnectionManager>) -> Answer<
 
 #[shuttle_service::main]
 async fn rocket(
-    pool: PgPool,         // This will spin up a Postgres database, create an account and hand you an authenticated connection pool
+    pool: PgPool, // This will spin up a Postgres database, create an account and hand you an authenticated connection pool
     redis: redis::Client, // This will spin up a Redis instance and hand you back a client
 ) -> ShuttleRocket {
-    sqlx::query(
-        "CREATE TABLE IF NOT EXISTS book (number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, entry TEXT NOT NULL)",
-    )
-    .execute(&pool)
-    .await?;
+    sqlx::query("CREATE TABLE IF NOT EXISTS book (number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, entry TEXT NOT NULL)")
+        .execute(&pool)
+        .await?;
     let redis = redis.get_connection_manager().await?;
     Ok(rocket::build().mount("/", routes![index, hello, sign, read]).manage(pool).manage(redis))
 }

@@ -1,0 +1,8 @@
+struct Mine;
+
+#[shuttle_service::main]
+async fn app() -> Result<axum::Router, Mine> {
+    Err(Mine)
+}
+
+fn main() {}

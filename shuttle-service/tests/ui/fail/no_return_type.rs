@@ -1,0 +1,4 @@
+#[shuttle_service::main]
+async fn app() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[shuttle_service::main]
+pub struct App {
+    name: String,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[shuttle_service::main]
+async fn app() -> axum::Router {
+    axum::Router::new()
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[shuttle_service::main]
+fn app() -> shuttle_service::ShuttleAxum {
+    Ok(axum::Router::new())
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[shuttle_service::main]
+async fn app(_: redis::Client) -> shuttle_service::ShuttleAxum {
+    Ok(axum::Router::new())
+}
+
+fn main() {}
