@@ -26,10 +26,10 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder},
+    fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -108,20 +108,11 @@ impl LogStore {
         blocking(move || read::tail(&log, n)).await
     }
 
-    /// At most `max` lines with ids above `after`, oldest first. Ids that are no longer kept are skipped.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub async fn since(&self, project: &ProjectName, after: u64, max: usize) -> io::Result<Vec<(u64, LogLine)>> {
-        let log = self.log_of(project)?;
-        blocking(move || read::Cursor::new(log, after).read(max)).await
-    }
-
     /// Every line with an id above `after`, those to come included; with `None`, only those to come. No line is lost or
     /// doubled on the way from the past to the present. A reader that is slower than the log is rotated misses what was
     /// removed, which shows in the ids.
     ///
-    /// The stream ends when the log is removed, or cannot be read.
+    /// The stream ends only when the log cannot be read.
     ///
     /// # Errors
     /// Those of the file system.
@@ -131,21 +122,6 @@ impl LogStore {
         after: Option<u64>,
     ) -> io::Result<impl Stream<Item = (u64, LogLine)> + Send + use<>> {
         Ok(read::follow(self.log_of(project)?, after))
-    }
-
-    /// Removes a project's log and ends what follows it.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn remove(&self, project: &ProjectName) -> io::Result<()> {
-        let mut projects = self.lock();
-        if let Some(log) = projects.remove(project) {
-            log.close();
-        }
-        match fs::remove_dir_all(self.inner.dir.join(project.as_str())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ProjectName, Arc<ProjectLog>>> {
@@ -164,7 +140,7 @@ impl LogStore {
 }
 
 /// Logs can hold secrets: they are for the server alone.
-fn make_folder(dir: &std::path::Path) -> io::Result<()> {
+fn make_folder(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 

@@ -21,8 +21,8 @@ pub(super) struct ProjectLog {
     pub(super) dir: PathBuf,
     limits: LogLimits,
     writer: Mutex<Writer>,
-    /// Id of the last line that is on disk; `None` once the log is removed.
-    newest: watch::Sender<Option<u64>>,
+    /// Id of the last line that is on disk.
+    newest: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -48,18 +48,15 @@ impl ProjectLog {
             None => (None, 0, 1),
         };
         let writer = Writer { segments: segments.into(), file, bytes, next_id, buffer: Vec::new() };
-        Ok(Self { dir, limits, writer: Mutex::new(writer), newest: watch::Sender::new(Some(next_id - 1)) })
+        Ok(Self { dir, limits, writer: Mutex::new(writer), newest: watch::Sender::new(next_id - 1) })
     }
 
     pub(super) fn append(&self, lines: impl IntoIterator<Item = LogLine>) -> io::Result<u64> {
         let mut writer = self.lock();
-        if self.newest.borrow().is_none() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the project's log was removed"));
-        }
         let written = self.write(&mut writer, lines);
         let newest = writer.next_id - 1;
         // Under the lock, so that the ids that readers are told never go back.
-        self.newest.send_if_modified(|id| id.replace(newest) != Some(newest));
+        self.newest.send_if_modified(|id| std::mem::replace(id, newest) != newest);
         written.map(|()| newest)
     }
 
@@ -101,13 +98,7 @@ impl ProjectLog {
         Ok(())
     }
 
-    /// Ends what follows the log.
-    pub(super) fn close(&self) {
-        let _writer = self.lock();
-        self.newest.send_replace(None);
-    }
-
-    pub(super) fn watch(&self) -> watch::Receiver<Option<u64>> {
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()
     }
 

@@ -132,15 +132,15 @@ impl Open {
 struct Follower {
     /// `None` once the log could not be read.
     cursor: Option<Cursor>,
-    newest: watch::Receiver<Option<u64>>,
+    newest: watch::Receiver<u64>,
     batch: VecDeque<(u64, LogLine)>,
 }
 
 /// The lines after `after`, and all that come.
 pub(super) fn follow(log: Arc<ProjectLog>, after: Option<u64>) -> impl Stream<Item = (u64, LogLine)> + Send {
     let newest = log.watch();
-    let now = newest.borrow().unwrap_or(0);
-    // An id from a log that was removed meanwhile would never be reached.
+    let now = *newest.borrow();
+    // An id that this log never gave out, such as one of a data folder that was thrown away, would not be reached.
     let after = after.map_or(now, |after| after.min(now));
     let follower = Follower { cursor: Some(Cursor::new(log, after)), newest, batch: VecDeque::new() };
     stream::unfold(follower, |mut follower| async move {
@@ -158,7 +158,7 @@ impl Follower {
             let mut cursor = self.cursor.take()?;
             // Seen before reading: whatever is written after this wakes the wait below.
             let newest = *self.newest.borrow_and_update();
-            if newest? > cursor.last {
+            if newest > cursor.last {
                 let read = blocking(move || cursor.read(BATCH).map(|lines| (lines, cursor))).await;
                 let (lines, cursor) =
                     read.inspect_err(|error| tracing::warn!(%error, "a log that is followed cannot be read")).ok()?;

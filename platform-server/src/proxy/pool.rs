@@ -126,10 +126,6 @@ impl Pool {
         Self { upstream, kept: Mutex::default() }
     }
 
-    pub(super) fn upstream(&self) -> &Upstream {
-        &self.upstream
-    }
-
     /// Sends a request and waits for the head of its response. A kept connection that turns out to be closed is
     /// replaced as long as nothing of the request was sent.
     pub(super) async fn send(

@@ -35,12 +35,6 @@ impl Routes {
         old
     }
 
-    /// What serves the project now.
-    #[must_use]
-    pub fn get(&self, project: &ProjectName) -> Option<Arc<Target>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).get(project.as_str()).cloned()
-    }
-
     /// Looks a target up and counts a request in it, as one step: between the two, a swap could take the target for
     /// drained.
     pub(super) fn enter(&self, project: &str) -> Option<InFlight> {

@@ -71,16 +71,6 @@ impl Target {
         self.current.send_replace(state.into());
     }
 
-    /// The state now.
-    #[must_use]
-    pub fn state(&self) -> TargetState {
-        match &*self.current.borrow() {
-            Current::Starting => TargetState::Starting,
-            Current::Ready(pool) => TargetState::Ready(pool.upstream().clone()),
-            Current::Down => TargetState::Down,
-        }
-    }
-
     /// Requests that are being answered or held, and connections after an upgrade.
     #[must_use]
     pub fn in_flight(&self) -> usize {

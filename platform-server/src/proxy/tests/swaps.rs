@@ -14,7 +14,7 @@ const SWAPS: usize = 30;
 async fn no_request_fails_while_instances_take_turns() {
     let proxy = Arc::new(TestProxy::start().await);
     let mut app = TestApp::saying("hello");
-    proxy.route_to(&app);
+    let mut old = proxy.route_to(&app);
     let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -37,11 +37,10 @@ async fn no_request_fails_while_instances_take_turns() {
             tokio::task::yield_now().await;
         }
         let new = TestApp::saying("hello");
-        let old = proxy.routes.get(&"app".parse().unwrap()).unwrap();
-        proxy.route_to(&new);
+        let target = proxy.route_to(&new);
         old.drained().await;
         // From here on the old socket is gone: a request that came late would fail.
-        app = new;
+        (app, old) = (new, target);
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {
