@@ -105,7 +105,7 @@ impl Page<'_> {
                 "No app at this address",
                 &[
                     format!("There is no app at `{host}`. Apps answer at `<project>.{domain}`."),
-                    "`cargo shuttle status` lists yours.".into(),
+                    "`cargo shuttle status`, run in a project's folder, says where it answers.".into(),
                 ],
             ),
             Self::NoSuchProject { project } => of(
