@@ -142,8 +142,9 @@ fn machine(repo: &Repo) -> Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let rustc = cmd::output(Command::new("rustc").arg("--version"))?;
     let date = cmd::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    // `-dirty`, where what was measured is in no commit.
     let commit =
-        cmd::output(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(&repo.root)).unwrap_or_default();
+        cmd::output(Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(&repo.root)).unwrap_or_default();
     Ok(format!(
         "{}, commit {}, on {} ({cores} cores seen), {memory} of memory, Linux {}, {}.",
         date.trim(),
