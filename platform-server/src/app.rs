@@ -16,7 +16,7 @@ use crate::{
     address::AppAddress,
     archive::ArchiveLimits,
     artifact::ArtifactStore,
-    build::{BuildFolders, Builder, toolchain::{ToolchainError, Toolchains}},
+    build::{BuildFolders, Builder, Registry, toolchain::{ToolchainError, Toolchains}},
     config::{Output, Serve},
     data_dir::{self, DataDir, DataDirError},
     db::{Db, DbError},
@@ -78,6 +78,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
         return Err(AppError::Domain(config.domain));
     }
     let runner = runner(&config)?;
+    allow_open_files();
     let data = DataDir::open(&config.data_dir.clone().map_or_else(|| data_dir::default_path(root), Ok)?, root)?;
     let db = Db::open(&data.join("platform.db"))?;
     let range = if root { Some(uid_range(&db, &data).await?) } else { None };
@@ -122,6 +123,13 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     tracing::info!("stopped");
     drop(range);
     Ok(())
+}
+
+/// Each proxied connection takes two descriptors, and the usual soft limit is 1024.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
 }
 
 fn runner(config: &Serve) -> Result<PathBuf, AppError> {
@@ -200,7 +208,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         sandbox: sandbox.clone(),
         uids,
         folders: BuildFolders::new(data.join("builds"), limits.max_build_folders_bytes),
-        cargo_home,
+        registry: Registry::new(cargo_home),
         toolchains: Toolchains::find()?,
         artifacts,
         limits: limits.clone(),

@@ -94,7 +94,7 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) hold_timeout: u64,
     /// Connections that the proxy serves at the same time
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) max_connections: usize,
 }
 

@@ -84,7 +84,7 @@ impl CargoRun<'_> {
             Paths {
                 tree: self.folder.tree.clone(),
                 target: self.folder.target.clone(),
-                cargo_home: self.builder.cargo_home.clone(),
+                cargo_home: self.builder.registry.home.clone(),
                 toolchain: self.toolchain.sysroot.clone(),
                 home: self.folder.empty.clone(),
             }
@@ -122,7 +122,7 @@ impl CargoRun<'_> {
         let mut mounts = vec![
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
             Self::mount(&self.folder.tree, TREE, false),
-            Self::mount(&self.builder.cargo_home, CARGO_HOME, true),
+            Self::mount(&self.builder.registry.home, CARGO_HOME, true),
         ];
         for (name, value) in NETWORK_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))) {
             let path = Path::new(&value);
@@ -163,7 +163,7 @@ impl CargoRun<'_> {
         let uid = self.builder.uids.build(self.meta.project_id);
         let mounts = vec![
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
-            Self::mount(&self.builder.cargo_home, CARGO_HOME, false),
+            Self::mount(&self.builder.registry.home, CARGO_HOME, false),
             Self::mount(&self.folder.tree, TREE, false),
             Self::mount(&self.folder.target, TARGET, true),
         ];

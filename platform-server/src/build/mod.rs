@@ -13,11 +13,12 @@
 mod cargo;
 mod folders;
 mod messages;
+mod registry;
 mod sources;
 pub(crate) mod toolchain;
 mod tree;
 
-use std::{io, path::{Path, PathBuf}, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use platform_wire::{Event, FailureKind, Stage};
 use shuttle_abi::Manifest;
@@ -32,6 +33,7 @@ use crate::{
 };
 use cargo::{CargoError, CargoRun};
 pub(crate) use folders::BuildFolders;
+pub(crate) use registry::Registry;
 use sources::SourceError;
 use toolchain::{ToolchainError, Toolchains};
 
@@ -93,8 +95,7 @@ pub(crate) struct Builder {
     pub(crate) sandbox: Sandbox,
     pub(crate) uids: Uids,
     pub(crate) folders: BuildFolders,
-    /// The registry cache that all builds share: written by fetches, read by builds.
-    pub(crate) cargo_home: PathBuf,
+    pub(crate) registry: Registry,
     pub(crate) toolchains: Toolchains,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) limits: Limits,
@@ -126,6 +127,10 @@ impl Builder {
         let run = CargoRun { builder: self, folder: &folder, toolchain: &toolchain, meta };
         stage(Stage::Fetch, "fetching dependencies");
         run.fetch(event, cancel).await?;
+        if self.uids.fetch().is_some() {
+            let registry = self.registry.clone();
+            blocking(move || registry.open_for_reading()).await?;
+        }
         stage(Stage::Compile, "compiling");
         let built = run.compile(event, cancel).await?;
         let stored = self.artifacts.store(&folder.target, &built, self.limits.max_artifact_bytes).await?;

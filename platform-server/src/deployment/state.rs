@@ -125,10 +125,6 @@ impl Loaded {
     pub(crate) fn unloaded(self) -> Built {
         self.built
     }
-
-    pub(crate) fn failed(self, failure: Failure) -> Failed {
-        self.built.failed(failure)
-    }
 }
 
 impl Deployment {

@@ -1,0 +1,160 @@
+//! Bad input and missing things: a clear error, and nothing lost or written. Nothing is built here.
+
+use std::{io::Write, path::Path};
+
+use flate2::{Compression, write::GzEncoder};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+
+use crate::{
+    app::App,
+    platform::{Platform, binaries, text},
+};
+
+/// A tar.gz with these entries: type, path, content.
+fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (kind, path, content) in entries {
+        let mut header = Header::new_gnu();
+        // Written by hand: the builder itself refuses such names.
+        header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        if kind.is_symlink() || kind.is_hard_link() {
+            header.set_link_name("/etc/passwd").unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+fn index() -> String {
+    json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "", "sdk_version": "0.1.0", "cli_version": "0.1.0"}).to_string()
+}
+
+async fn upload(platform: &Platform, body: Vec<u8>) -> (StatusCode, Value) {
+    let response = platform.api(Method::POST, "/deploy?project=app").body(body).send().await.unwrap();
+    let status = response.status();
+    (status, serde_json::from_str(&response.text().await.unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn hostile_archives_are_refused_with_the_entry_named() {
+    let platform = Platform::start(&["--max-archive-bytes", "100000", "--max-unpacked-bytes", "1000000"]);
+    let index = index();
+    let good = [
+        (EntryType::Regular, "shuttle.json", index.as_str()),
+        (EntryType::Regular, "Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\n"),
+        (EntryType::Regular, "Cargo.lock", "version = 4\n"),
+    ];
+    let outside = platform.data().join("deployments").join("escaped");
+    let absolute = outside.display().to_string();
+    let with = |kind, path| archive(&[good[0], good[1], good[2], (kind, path, "")]);
+    for (body, named) in [
+        (with(EntryType::Regular, "a/../../escaped"), "a/../../escaped"),
+        (with(EntryType::Regular, &absolute), absolute.as_str()),
+        (with(EntryType::Symlink, "link"), "link"),
+        (with(EntryType::Link, "hard"), "hard"),
+        (with(EntryType::Char, "device"), "device"),
+        (with(EntryType::Block, "block"), "block"),
+        (with(EntryType::Fifo, "pipe"), "pipe"),
+        (archive(&[good[0], good[1], good[2], (EntryType::Regular, "zeros", &"0".repeat(2_000_000))]), "zeros"),
+        (archive(&good[1..]), "shuttle.json"),
+        (b"this is no gzip at all".to_vec(), "gzip"),
+        ({ let whole = archive(&good); whole[..whole.len() / 2].to_vec() }, ""),
+    ] {
+        let (status, error) = upload(&platform, body).await;
+        assert!(status.is_client_error(), "{named}: {status} {error}");
+        assert_eq!(error["code"], "bad_archive", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(named), "{named}: {error}");
+        assert_ne!(error["request_id"], "", "{error}");
+    }
+    let mut random = vec![0; 200_000];
+    random.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 7919 % 251) as u8);
+    assert_eq!(upload(&platform, random).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+
+    let left: Vec<_> = std::fs::read_dir(platform.data().join("deployments")).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(!platform.data().join("escaped").exists() && !outside.exists());
+    let projects = platform.api(Method::GET, "/projects").send().await.unwrap().text().await.unwrap();
+    assert_eq!(projects, "[]", "a refused archive makes no project");
+}
+
+#[tokio::test]
+async fn the_api_answers_every_mistake_in_its_own_form() {
+    let platform = Platform::start(&[]);
+    let plain = |method, path: &str| platform.client.request(method, format!("{}{path}", platform.ready.api));
+    assert_eq!(plain(Method::GET, "/healthz").send().await.unwrap().status(), 200);
+    for (request, status, code) in [
+        (plain(Method::GET, "/projects"), 401, "unauthorized"),
+        (plain(Method::GET, "/projects").bearer_auth("wrong"), 401, "unauthorized"),
+        (plain(Method::POST, "/deploy?project=app"), 401, "unauthorized"),
+        (platform.api(Method::GET, "/nowhere"), 404, "not_found"),
+        (platform.api(Method::GET, "/projects/none"), 404, "not_found"),
+        (platform.api(Method::DELETE, "/projects/none"), 404, "not_found"),
+        (platform.api(Method::GET, "/deployments/none/events"), 404, "not_found"),
+        (platform.api(Method::GET, "/deploy"), 405, "method_not_allowed"),
+        (platform.api(Method::POST, "/deploy"), 400, "bad_request"),
+        (platform.api(Method::POST, "/deploy?project=Not_A_Label"), 400, "invalid_name"),
+        (platform.api(Method::POST, "/deploy?project=..%2f..%2fetc"), 400, "invalid_name"),
+        (platform.api(Method::GET, "/projects/none/logs?tail=many"), 400, "bad_request"),
+    ] {
+        let response = request.send().await.unwrap();
+        let found = response.status().as_u16();
+        let error: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!((found, error["code"].as_str()), (status, Some(code)), "{error}");
+    }
+}
+
+#[test]
+fn the_cli_says_what_is_missing_and_exits_as_documented() {
+    let platform = Platform::start(&[]);
+    let app = App::copy_of("hello-axum");
+    let run = |arguments: &[&str], api: &str, key: &str| {
+        let mut command = platform.command(app.path(), arguments);
+        command.env("SHUTTLE_API", api).env("SHUTTLE_API_KEY", key).output().unwrap()
+    };
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    for (output, status, words) in [
+        (run(&["status"], &free, "k"), 4, "hint:"),
+        (run(&["status"], &platform.ready.api, "wrong"), 5, "hint:"),
+        (run(&["status"], &platform.ready.api, &platform.key), 6, "cargo shuttle deploy"),
+        (run(&["status"], "http://192.0.2.1:8001", "k"), 5, "--insecure"),
+        (run(&["deploy", "--allow-dirty", "--name", "Not_A_Label"], &free, "k"), 3, "not-a-label"),
+    ] {
+        let said = text(&output);
+        assert!(output.status.code() == Some(status) && said.contains(words), "wanted {status} and {words:?}: {:?} {said}", output.status);
+    }
+    std::fs::create_dir(app.file("src/bin")).unwrap();
+    std::fs::rename(app.file("src/lib.rs"), app.file("src/main.rs")).unwrap();
+    let said = platform.deploy_fails(app.path(), 3);
+    assert!(said.contains("src/lib.rs"), "{said}");
+}
+
+#[test]
+fn the_server_says_why_it_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    let serve = |data: &Path, arguments: &[&str]| {
+        let mut command = std::process::Command::new(binaries().join("platform-server"));
+        command.args(["serve", "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments);
+        command.output().unwrap()
+    };
+    if rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let said = serve(&closed.join("data"), &[]);
+        assert!(!said.status.success() && text(&said).contains("cannot enter") && text(&said).contains("chmod o+x"), "{}", text(&said));
+    }
+    let platform = Platform::start(&[]);
+    let said = serve(&platform.data(), &[]);
+    assert!(!said.status.success() && text(&said).contains("in use by another platform-server"), "{}", text(&said));
+    let said = serve(&platform.data().with_file_name("other"), &["--runner", "/nonexistent"]);
+    assert!(!said.status.success() && text(&said).contains("hint: "), "{}", text(&said));
+    let _ = std::io::stderr().flush();
+}

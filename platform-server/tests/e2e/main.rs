@@ -1,0 +1,12 @@
+//! End-to-end tests: the real server, the real CLI, real builds, real Postgres and Redis.
+//!
+//! Few, because each compiles real apps; each tells the story of one or several apps on a platform of its own. They run
+//! as root and as an ordinary user alike. `SHUTTLE_TEST_BIN_DIR` names the folder of the three binaries (default: beside
+//! the test's own platform-server), `SHUTTLE_TEST_REPO` the repository.
+
+mod app;
+mod examples;
+mod hostile;
+mod life;
+mod platform;
+mod restart;

@@ -1,0 +1,213 @@
+//! A platform for one test: a server on ports and in folders of its own, ended with everything it started.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+
+/// Longest wait for anything but a build. Only a failing test waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The folder of cargo-shuttle, platform-server and platform-runner.
+pub(crate) fn binaries() -> PathBuf {
+    let default = || Path::new(env!("CARGO_BIN_EXE_platform-server")).parent().unwrap().to_path_buf();
+    let folder = std::env::var_os("SHUTTLE_TEST_BIN_DIR").map_or_else(default, PathBuf::from);
+    for name in ["cargo-shuttle", "platform-server", "platform-runner"] {
+        assert!(folder.join(name).is_file(), "{} has no {name}; run the tests with `cargo xtask test`", folder.display());
+    }
+    folder
+}
+
+/// The repository's root.
+pub(crate) fn repository() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf();
+    std::env::var_os("SHUTTLE_TEST_REPO").map_or_else(default, PathBuf::from)
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ready {
+    pub(crate) api: String,
+    pub(crate) proxy: String,
+    pub(crate) admin_key_file: PathBuf,
+}
+
+/// A running platform. Dropping it stops the server and removes its folders.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    server: Child,
+    pub(crate) ready: Ready,
+    pub(crate) key: String,
+    arguments: Vec<String>,
+    folder: tempfile::TempDir,
+    pub(crate) client: reqwest::Client,
+}
+
+impl Platform {
+    /// Starts a server with further arguments.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("shuttle-e2e-").tempdir().unwrap();
+        // Builds, apps and databases run as other users.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let (server, ready) = spawn(folder.path(), "127.0.0.1:0", "127.0.0.1:0", &arguments);
+        let key = fs::read_to_string(&ready.admin_key_file).unwrap().trim().to_owned();
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
+        Self { server, ready, key, arguments, folder, client }
+    }
+
+    /// The server ends without having been told, and is started again where it was.
+    pub(crate) fn kill_and_start_again(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        self.start_again();
+    }
+
+    /// The server is asked to stop, and started again where it was.
+    pub(crate) fn stop_and_start_again(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        let address = |url: &str| url.strip_prefix("http://").unwrap().to_owned();
+        let (server, ready) = spawn(self.folder.path(), &address(&self.ready.api), &address(&self.ready.proxy), &self.arguments);
+        self.server = server;
+        assert_eq!(fs::read_to_string(&ready.admin_key_file).unwrap().trim(), self.key, "the key survives a restart");
+        self.ready = ready;
+    }
+
+    fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.server.wait().unwrap().success(), "the server stops cleanly");
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        fs::canonicalize(self.folder.path()).unwrap().join("data")
+    }
+
+    /// `cargo shuttle …` in a folder.
+    pub(crate) fn shuttle<S: AsRef<OsStr>>(&self, folder: &Path, arguments: &[S]) -> Output {
+        self.command(folder, arguments).output().unwrap()
+    }
+
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, folder: &Path, arguments: &[S]) -> Command {
+        let mut command = Command::new(binaries().join("cargo-shuttle"));
+        command.arg("shuttle").args(arguments).current_dir(folder).stdin(Stdio::null());
+        command.env("SHUTTLE_API", &self.ready.api).env("SHUTTLE_API_KEY", &self.key);
+        command
+    }
+
+    /// Deploys, and expects it to work.
+    pub(crate) fn deploy(&self, folder: &Path) {
+        let output = self.shuttle(folder, &["deploy", "--allow-dirty"]);
+        assert!(output.status.success(), "deploying {}: {}\n{}", folder.display(), text(&output), self.server_log());
+    }
+
+    /// Deploys, and expects this exit status; gives what was said.
+    pub(crate) fn deploy_fails(&self, folder: &Path, status: i32) -> String {
+        let output = self.shuttle(folder, &["deploy", "--allow-dirty"]);
+        assert_eq!(output.status.code(), Some(status), "deploying {}: {}\n{}", folder.display(), text(&output), self.server_log());
+        text(&output)
+    }
+
+    /// One request through the proxy, to the app of this name.
+    pub(crate) fn request(&self, method: reqwest::Method, app: &str, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.ready.proxy)).header("host", format!("{app}.localhost"))
+    }
+
+    /// Status and body of a GET.
+    pub(crate) async fn get(&self, app: &str, path: &str) -> (u16, String) {
+        let response = self.request(reqwest::Method::GET, app, path).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.text().await.unwrap())
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(crate) async fn get_until(&self, app: &str, path: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let (status, body) = self.get(app, path).await;
+            if wanted(status, &body) {
+                return body;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{app}{path} still answers {status}: {body}\n{}", self.server_log());
+        }
+    }
+
+    /// An API request with the key.
+    pub(crate) fn api(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.ready.api)).bearer_auth(&self.key)
+    }
+
+    pub(crate) fn server_log(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+        format!("--- the server's log:\n{log}")
+    }
+
+    /// Processes that this platform's server started and that have not ended.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let marker = format!("PLATFORM_SERVER_INSTANCE={}", self.data().display());
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| {
+            fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()))
+        })
+        .collect()
+    }
+
+    /// Waits until no process of this platform's is left.
+    pub(crate) fn assert_no_process_left(&self) {
+        let begun = Instant::now();
+        while !self.processes().is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "left running: {:?}", self.processes());
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if let Ok(None) = self.server.try_wait() {
+            let pid = rustix::process::Pid::from_child(&self.server);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = self.server.wait();
+        }
+        if !std::thread::panicking() {
+            self.assert_no_process_left();
+        }
+    }
+}
+
+fn spawn(folder: &Path, api: &str, proxy: &str, arguments: &[String]) -> (Child, Ready) {
+    let log = fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
+    let mut command = Command::new(binaries().join("platform-server"));
+    command.args(["serve", "--output", "json", "--domain", "localhost", "--api", api, "--proxy", proxy, "--data-dir"]);
+    command.arg(folder.join("data")).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut server = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready = serde_json::from_str(&line).unwrap_or_else(|error| {
+        panic!("the server did not start ({error}): {}", fs::read_to_string(folder.join("server.log")).unwrap_or_default())
+    });
+    (server, ready)
+}
+
+/// Everything that a command said.
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

@@ -1,0 +1,35 @@
+//! A server that is killed while it builds loses nothing and leaves nothing running.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+use reqwest::Method;
+
+use crate::{app::App, platform::Platform};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_goes_on_after_the_server_was_killed_in_its_build() {
+    let mut platform = Platform::start(&[]);
+    let app = App::copy_of("hello-axum");
+    let mut cli = platform.command(app.path(), &["deploy", "--allow-dirty"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(cli.stderr.take().unwrap()).lines();
+    let compiling = said.find(|line| line.as_ref().is_ok_and(|line| line.contains("Compiling") && line.contains('/')));
+    assert!(compiling.is_some(), "it compiles something");
+    platform.kill();
+    platform.assert_no_process_left();
+    platform.start_again();
+    // The CLI connects again by itself and sees the end.
+    let rest: Vec<String> = said.map_while(Result::ok).collect();
+    assert!(cli.wait().unwrap().success(), "{rest:?}\n{}", platform.server_log());
+    assert_eq!(platform.get("hello-axum", "/").await, (200, "Hello, world!".to_owned()));
+
+    // Killed with an app that runs: the app dies with its server, and is served again.
+    platform.kill();
+    platform.assert_no_process_left();
+    platform.start_again();
+    assert_eq!(platform.get("hello-axum", "/").await, (200, "Hello, world!".to_owned()));
+    let status = platform.api(Method::GET, "/projects/hello-axum").send().await.unwrap().text().await.unwrap();
+    assert!(status.contains(r#""state":"deployed""#), "{status}");
+}
