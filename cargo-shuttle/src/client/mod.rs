@@ -1,16 +1,16 @@
 //! HTTP to the server: requests, and what its answers mean. Knows nothing of projects, files or output.
 
-use std::{error::Error as _, path::Path, time::Duration};
+mod upload;
 
-use futures_util::TryStreamExt as _;
+use std::{error::Error as _, time::Duration};
+
 use platform_wire::{ApiError, Deleted, Deployment, ErrorCode, LogLine, Project, ProjectName};
 use reqwest::{
-    Body, Method, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
     redirect::Policy,
 };
 use serde::de::DeserializeOwned;
-use tokio_util::io::ReaderStream;
 
 use crate::config::{self, Server};
 
@@ -113,26 +113,6 @@ impl Client {
         let mut url = self.url(&["projects", name.as_str(), "logs"]);
         url.query_pairs_mut().append_pair("tail", &tail.to_string());
         self.answer(self.request(Method::GET, url).timeout(ANSWER_TIMEOUT)).await
-    }
-
-    /// Sends the archive; `sent` is told of every piece.
-    pub(crate) async fn deploy(
-        &self,
-        name: &ProjectName,
-        archive: &Path,
-        size: u64,
-        sent: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<Deployment, ClientError> {
-        let file = tokio::fs::File::open(archive).await.map_err(|error| ClientError::Setup { why: error.to_string() })?;
-        let pieces = ReaderStream::with_capacity(file, 64 * 1024).inspect_ok(move |piece| sent(piece.len() as u64));
-        let mut url = self.url(&["deploy"]);
-        url.query_pairs_mut().append_pair("project", name.as_str());
-        let request = self
-            .request(Method::POST, url)
-            .header(CONTENT_TYPE, "application/gzip")
-            .header(CONTENT_LENGTH, size)
-            .body(Body::wrap_stream(pieces));
-        self.answer(request).await
     }
 
     /// Opens an event stream, from the event after `last_id`.

@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use platform_wire::ProjectName;
+use platform_wire::{Deployment, ProjectName};
 
 use super::{block_on, interruptible, watch};
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
 };
 
 pub(super) fn run(global: &Global, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
+    let began = Instant::now();
     let (name, plan) = prepare(arguments, ui)?;
     let client = Client::new(&config::server(global)?)?;
     // Before anything is packed: a server that is not there, or refuses the key, need not be sent everything first.
@@ -31,7 +31,25 @@ pub(super) fn run(global: &Global, arguments: &Deploy, ui: &Ui) -> Result<(), Er
     }
     let packed = pack::pack(&plan, &files)?;
     ui.status("Packed", &format!("{} ({} files, {})", plan.package, packed.entries, ui::bytes(packed.size)));
-    block_on(send(&client, &name, &packed, arguments, ui))
+    let deployment = block_on(upload(&client, &name, &packed, ui))?;
+    if arguments.no_follow {
+        if ui.is_json() {
+            ui.json(&deployment);
+        } else {
+            ui.data(&deployment.id);
+        }
+        return Ok(());
+    }
+    let patience = Duration::from_secs(arguments.reconnect.seconds);
+    let what = Following::Deployment(deployment.id.clone());
+    let url = block_on(interruptible(what, watch::until_finished(&client, &deployment.id, patience, ui)))?;
+    if ui.is_json() {
+        ui.json(&serde_json::json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url }));
+    } else {
+        ui.status("Live", &format!("after {:.1} s", began.elapsed().as_secs_f64()));
+        ui.data(&url);
+    }
+    Ok(())
 }
 
 /// Everything that is found out without the server.
@@ -74,9 +92,10 @@ fn check_committed(plan: &Plan, files: &BTreeSet<PathBuf>, named: bool) -> Resul
     let settings = plan.package_root.join(SETTINGS_FILE);
     let is_own = |file: &Path| plan.new_lockfile.as_deref() == Some(file) || (named && file == settings);
     let mut dirty = BTreeSet::new();
-    let mut folders: BTreeSet<&Path> = plan.folders.iter().map(PathBuf::as_path).collect();
-    folders.insert(&plan.workspace_root);
-    for folder in folders {
+    // The workspace's root speaks for the packages below it, unless they are repositories of their own.
+    let apart = |folder: &&Path| !folder.starts_with(&plan.workspace_root) || folder.join(".git").exists();
+    let folders: BTreeSet<&Path> = plan.folders.iter().map(PathBuf::as_path).filter(apart).collect();
+    for folder in folders.into_iter().chain([plan.workspace_root.as_path()]) {
         let Some(repo) = Repo::around(folder)? else { continue };
         dirty.extend(repo.uncommitted()?.into_iter().filter(|file| {
             // A file that is gone cannot be sent, and its absence is a change of the package all the same.
@@ -91,41 +110,19 @@ fn check_committed(plan: &Plan, files: &BTreeSet<PathBuf>, named: bool) -> Resul
     Err(PackError::Git(ProjectError::Dirty { files: dirty.iter().map(shown).collect() }).into())
 }
 
-async fn send(client: &Client, name: &ProjectName, packed: &Packed, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
+async fn upload(client: &Client, name: &ProjectName, packed: &Packed, ui: &Ui) -> Result<Deployment, Error> {
     if !ui.has_bars() {
         ui.status("Uploading", &format!("to {}", client.address()));
     }
     let bar = ui.upload(packed.size);
     let moving = bar.clone();
-    let sent = std::sync::Arc::new(AtomicU64::new(0));
-    let counter = std::sync::Arc::clone(&sent);
-    let upload = client.deploy(name, packed.path(), packed.size, move |count| {
-        counter.fetch_add(count, Ordering::Relaxed);
-        moving.advance(count);
-    });
-    let deployment = interruptible(Following::Upload, async { Ok(upload.await?) }).await;
+    let sending = client.deploy(name, packed.path(), packed.size, move |count| moving.advance(count));
+    let deployment = interruptible(Following::Upload, async { Ok(sending.await?) }).await;
     bar.clear();
     let deployment = deployment?;
     ui.status("Uploaded", &format!("as deployment {}", deployment.id));
-    if sent.load(Ordering::Relaxed) == packed.size && deployment.archive_digest != packed.digest {
-        ui.warning("the server has another digest of the archive than was sent; something on the way may change what passes");
+    if deployment.archive_digest != packed.digest {
+        ui.warning("the server has another digest of the archive than was sent; something on the way changes what passes");
     }
-    if arguments.no_follow {
-        if ui.is_json() {
-            ui.json(&deployment);
-        } else {
-            ui.data(&deployment.id);
-        }
-        return Ok(());
-    }
-    let patience = Duration::from_secs(arguments.reconnect.seconds);
-    let what = Following::Deployment(deployment.id.clone());
-    let url = interruptible(what, watch::until_finished(client, &deployment.id, patience, ui)).await?;
-    if ui.is_json() {
-        ui.json(&serde_json::json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url }));
-    } else {
-        ui.status("Live", "at");
-        ui.data(&url);
-    }
-    Ok(())
+    Ok(deployment)
 }

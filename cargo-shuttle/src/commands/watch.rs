@@ -66,6 +66,24 @@ fn finish(id: &str, outcome: Outcome) -> Result<String, Error> {
     }
 }
 
+/// "fetching dependencies" is `Fetching`, "dependencies"; a message of another form stands behind its stage's name.
+fn phrase(stage: Stage, message: &str) -> (String, &str) {
+    let (first, rest) = message.split_once(' ').unwrap_or((message, ""));
+    if first.ends_with("ing") && first.chars().all(|letter| letter.is_ascii_alphabetic()) {
+        return (first[..1].to_uppercase() + &first[1..], rest);
+    }
+    let verb = match stage {
+        Stage::Prepare => "Preparing",
+        Stage::Fetch => "Fetching",
+        Stage::Compile => "Compiling",
+        Stage::Provision => "Providing",
+        Stage::Start => "Starting",
+        Stage::Probe => "Probing",
+        Stage::Other => "Working",
+    };
+    (verb.to_owned(), message)
+}
+
 struct View<'a> {
     ui: &'a Ui,
     bar: Option<Bar>,
@@ -111,7 +129,7 @@ impl View<'_> {
                 self.clear();
                 self.ui.status("Built", "the service");
             }
-            State::Loaded => self.ui.status("Started", "the service; waiting for its first answer"),
+            State::Loaded => self.ui.status("Started", "the service"),
             State::Deployed => self.ui.status("Deployed", "requests go to the new version"),
             // The upload said the first; the outcome tells the others with their reasons.
             State::Queued | State::Error | State::Deleted => {}
@@ -119,19 +137,14 @@ impl View<'_> {
     }
 
     fn stage(&mut self, stage: Stage, message: &str) {
-        let verb = match stage {
-            Stage::Prepare => "Preparing",
-            Stage::Fetch => "Fetching",
-            Stage::Compile => "Compiling",
-            Stage::Provision => "Providing",
-            Stage::Start => "Starting",
-            Stage::Probe => "Probing",
-            Stage::Other => "Working",
-        };
         if stage != Stage::Compile {
             self.clear();
         }
-        self.ui.status(verb, message);
+        let (verb, rest) = phrase(stage, message);
+        // Compilation tells more of itself in a moment.
+        if stage != Stage::Compile || !rest.is_empty() {
+            self.ui.status(&verb, rest);
+        }
     }
 
     fn progress(&mut self, done: u32, total: Option<u32>, unit: &str) {
@@ -161,5 +174,18 @@ impl View<'_> {
         if let Some(bar) = self.bar.take() {
             bar.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_told_as_cargo_tells_its_own() {
+        assert_eq!(phrase(Stage::Fetch, "fetching dependencies"), ("Fetching".to_owned(), "dependencies"));
+        assert_eq!(phrase(Stage::Compile, "compiling"), ("Compiling".to_owned(), ""));
+        assert_eq!(phrase(Stage::Provision, "2 databases"), ("Providing".to_owned(), "2 databases"));
+        assert_eq!(phrase(Stage::Other, ""), ("Working".to_owned(), ""));
     }
 }

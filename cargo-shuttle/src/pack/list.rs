@@ -29,8 +29,10 @@ pub(super) fn files(plan: &Plan) -> Result<BTreeSet<PathBuf>, PackError> {
     let mut files: BTreeSet<PathBuf> = plan.files.iter().filter(|file| file.is_file()).cloned().collect();
     for (start, folders) in starts(plan) {
         let folders = Arc::new(folders);
-        let repo = Repo::around(&start)?;
-        let mut listing = Listing { rules: &rules, files: BTreeSet::new(), in_git: repo.is_some() };
+        // A repository that cannot be opened (another user's) still has ignore files.
+        let repo = Repo::around(&start);
+        let in_git = !matches!(repo, Ok(None));
+        let mut listing = Listing { rules: &rules, files: BTreeSet::new(), in_git };
         listing.walk(&start, &folders, &mut Vec::new())?;
         let is_empty = |folder: &&PathBuf| !listing.files.iter().any(|file| file.starts_with(folder));
         let ignored: Vec<&PathBuf> = folders.iter().filter(is_empty).collect();
@@ -39,7 +41,7 @@ pub(super) fn files(plan: &Plan) -> Result<BTreeSet<PathBuf>, PackError> {
             listing.in_git = false;
             listing.walk(folder, &Arc::new(vec![folder.clone()]), &mut Vec::new())?;
         }
-        if let Some(repo) = repo {
+        if let Ok(Some(repo)) = repo {
             listing.add_tracked(repo.tracked()?, &start, &folders);
         }
         files.append(&mut listing.files);

@@ -30,7 +30,8 @@ impl Repo {
         let Some(workdir) = repository.workdir() else { return Ok(None) };
         let workdir = fs::canonicalize(workdir).map_err(|error| failed(error.to_string()))?;
         // A folder that the repository ignores is not part of it: a build folder, or a home folder under git.
-        if real != workdir && repository.is_path_ignored(&real).unwrap_or(false) {
+        let below = real.strip_prefix(&workdir).unwrap_or(&real);
+        if real != workdir && repository.is_path_ignored(below).unwrap_or(false) {
             return Ok(None);
         }
         Ok(Some(Self { repository, folder: folder.to_owned(), real, workdir }))

@@ -45,7 +45,7 @@ fn the_url_alone_is_on_stdout() {
     let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
     assert_eq!(run.stdout, "http://my-app.localhost:8000\n");
     assert!(!run.stderr.contains('\u{1b}'), "colours without a terminal:\n{}", run.stderr);
-    run.says(&["for 2 deployments", "fetching dependencies", "Compiling 1/2 axum", "warning: unused", "Compiling 2/2 my-app"]);
+    run.says(&["for 2 deployments", "Fetching dependencies", "Compiling 1/2 axum", "warning: unused", "Compiling 2/2 my-app"]);
     assert_eq!(server.archive().project, "my-app");
 }
 
@@ -154,6 +154,21 @@ fn a_refused_upload_says_what_the_server_says() {
     assert_eq!(run.json()["error"]["code"], "disk_full");
     assert_eq!(run.json()["error"]["request_id"], "r1");
     run.says(&["error: the server's disk is full"]);
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_the_upload_is_heard() {
+    let (project, server) = (Project::new(), Server::start());
+    // Random enough not to shrink: far more than the buffers between the two hold.
+    let mut seed = 1_u64;
+    let mut next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 56) as u8
+    };
+    let blob: Vec<u8> = (0..24 * 1024 * 1024).map(|_| next()).collect();
+    std::fs::write(project.app().join("blob"), blob).unwrap();
+    server.refuses_uploads(413, ErrorCode::TooLarge, "the archive is larger than 1 MiB");
+    Shuttle::new(&project, &server, &["deploy"]).run().ended_with(6).says(&["larger than 1 MiB"]);
 }
 
 #[test]

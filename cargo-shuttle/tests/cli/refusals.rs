@@ -108,6 +108,16 @@ fn uncommitted_files_unless_allowed() {
 }
 
 #[test]
+fn a_folder_that_a_repository_ignores_is_not_part_of_it() {
+    let project = Project::new();
+    project.write(".gitignore", "app/\n*.txt\n").commit("");
+    project.write("app/note.txt", "");
+    let server = Server::start();
+    Shuttle::new(&project, &server, &["deploy", "--no-follow"]).run().ended_with(0);
+    assert!(server.archive().names().contains(&"app/note.txt".to_owned()), "{:?}", server.archive().names());
+}
+
+#[test]
 fn a_path_dependency_that_is_uncommitted_counts() {
     let project = Project::new();
     project.write("sdk/.gitignore", "").commit("sdk");

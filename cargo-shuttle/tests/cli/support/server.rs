@@ -135,11 +135,13 @@ async fn check_key(request: Request, next: Next) -> Response {
     }
 }
 
-async fn deploy(Shared(inner): Inside, Query(query): Query<BTreeMap<String, String>>, body: Bytes) -> Response {
-    let mut inner = inner.lock().unwrap();
-    if let Some(refusal) = &inner.refuse_upload {
-        return (refusal.0, Json(refusal.1.clone())).into_response();
+async fn deploy(Shared(inner): Inside, Query(query): Query<BTreeMap<String, String>>, request: Request) -> Response {
+    // A refusal does not wait for the body, as it would not where the body is too large.
+    if let Some(refusal) = inner.lock().unwrap().refuse_upload.clone() {
+        return (refusal.0, Json(refusal.1)).into_response();
     }
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+    let mut inner = inner.lock().unwrap();
     let mut answer = deployment("d1", State::Queued);
     answer.archive_digest = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
     inner.archives.push((query["project"].clone(), body));
