@@ -11,10 +11,12 @@ use std::{
     os::fd::{FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use shuttle_abi::{AppLaunch, FailedStage, ResourceData, STATUS_FAILED, STATUS_OK, STATUS_PANICKED};
 
+use self::expansion::LocalFuture;
 pub use self::expansion::{Args, Export, Outcome, Param, ServiceEntry, param, service};
 use crate::{
     Error, Serving,
@@ -22,6 +24,9 @@ use crate::{
     output::Output,
     panics,
 };
+
+/// How long tasks and threads that an app has left running are waited for.
+const LEFTOVERS: Duration = Duration::from_millis(100);
 
 /// Why the app does not serve; the stage it happened in is the reporter's.
 #[derive(Debug)]
@@ -43,9 +48,9 @@ pub struct Resources {
 
 impl Resources {
     /// Runs the annotated function's future.
-    pub async fn call<T: 'static>(&self, function: impl Future<Output = T>) -> Outcome {
+    pub async fn call<T: 'static>(&self, function: impl Future<Output = T> + 'static) -> Outcome {
         self.reporter.enter(FailedStage::Start);
-        Outcome::new(self.output.within(function).await)
+        self.output.within(Box::pin(async { Outcome::new(function.await) })).await
     }
 
     fn get(&self, name: &str, kind: &str) -> Result<ResourceData, Failure> {
@@ -66,9 +71,21 @@ impl Resources {
 #[allow(unsafe_code)]
 pub unsafe fn run<F, Fut>(launch: *const u8, len: usize, service: &ServiceEntry, start: F) -> i32
 where
-    F: FnOnce(Resources) -> Fut,
-    Fut: Future<Output = Result<Outcome, Failure>>,
+    F: FnOnce(Resources) -> Fut + 'static,
+    Fut: Future<Output = Result<Outcome, Failure>> + 'static,
 {
+    // SAFETY: the caller's promise.
+    unsafe { run_boxed(launch, len, service, Box::new(|resources| Box::pin(start(resources)))) }
+}
+
+/// The macro's closure, its type put aside. What is generic is compiled again with every change of the app; this way that
+/// is no more than the app's own code.
+type Start = Box<dyn FnOnce(Resources) -> LocalFuture<Result<Outcome, Failure>>>;
+
+/// # Safety
+/// As for [`run`].
+#[allow(unsafe_code)]
+unsafe fn run_boxed(launch: *const u8, len: usize, service: &ServiceEntry, start: Start) -> i32 {
     catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the caller's promise.
         let launch = unsafe { std::slice::from_raw_parts(launch, len) };
@@ -108,11 +125,7 @@ impl App {
         Ok(Self { resources: launch.resources, listener, reporter, shutdown, output: Output::new(log) })
     }
 
-    fn run<F, Fut>(self, service: &ServiceEntry, start: F) -> i32
-    where
-        F: FnOnce(Resources) -> Fut,
-        Fut: Future<Output = Result<Outcome, Failure>>,
-    {
+    fn run(self, service: &ServiceEntry, start: Start) -> i32 {
         let reporter = Arc::clone(&self.reporter);
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("app").build() {
             Ok(runtime) => runtime,
@@ -135,16 +148,12 @@ impl App {
                 STATUS_PANICKED
             }
         };
-        // Not waiting for what the app left running on other threads: the process ends with this call.
-        runtime.shutdown_background();
+        // What the app left running gets to its next `await`; the process ends with this call.
+        runtime.shutdown_timeout(LEFTOVERS);
         status
     }
 
-    async fn drive<F, Fut>(mut self, service: &ServiceEntry, start: F) -> Result<(), Failure>
-    where
-        F: FnOnce(Resources) -> Fut,
-        Fut: Future<Output = Result<Outcome, Failure>>,
-    {
+    async fn drive(mut self, service: &ServiceEntry, start: Start) -> Result<(), Failure> {
         let resources = Resources { data: self.resources, reporter: Arc::clone(&self.reporter), output: self.output.clone() };
         let outcome = tokio::select! {
             biased;

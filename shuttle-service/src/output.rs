@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::Write,
     os::fd::OwnedFd,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -44,7 +45,7 @@ impl Output {
 
     /// Runs the annotated function's future with its tracing recorded here, but with nothing installed for the process: the
     /// function may install its own, and most ways to do so panic when there is one.
-    pub(crate) async fn within<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) async fn within<T>(&self, future: Pin<Box<dyn Future<Output = T>>>) -> T {
         future.with_subscriber(self.dispatch.clone()).await
     }
 

@@ -12,12 +12,13 @@ use crate::{
     manifest::{ParamInfo, ServiceInfo},
 };
 
-type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+/// A future of one thread, its type put aside.
+pub(super) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// A parameter of the annotated function.
 pub struct Param<T> {
     pub info: ParamInfo,
-    make: fn(ResourceData) -> LocalFuture<'static, Result<T, Error>>,
+    make: fn(ResourceData) -> LocalFuture<Result<T, Error>>,
 }
 
 /// The parameter `name` of type `T`.
@@ -91,7 +92,7 @@ impl fmt::Debug for Outcome {
 }
 
 /// A service, its type put aside.
-pub(super) struct Made(Box<dyn FnOnce(Serving) -> LocalFuture<'static, Result<(), Error>>>);
+pub(super) struct Made(Box<dyn FnOnce(Serving) -> LocalFuture<Result<(), Error>>>);
 
 impl Made {
     pub(super) async fn serve(self, serving: Serving) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! axum 0.8, on the inherited Unix socket.
 
+use std::pin::Pin;
+
 use axum::Router;
 
 use crate::{Error, Listen, Service, Serving};
@@ -22,9 +24,16 @@ impl Service for Router {
     const LISTEN: Listen = Listen::Unix;
 
     async fn serve(self, serving: Serving) -> Result<(), Error> {
+        serve(self, serving).await
+    }
+}
+
+/// Boxed here, so that axum's server is compiled with this crate and not again with every change of the app.
+fn serve(router: Router, serving: Serving) -> Pin<Box<dyn Future<Output = Result<(), Error>>>> {
+    Box::pin(async move {
         let listener = serving.unix_listener()?;
         serving.ready();
-        axum::serve(listener, self).with_graceful_shutdown(serving.shutdown()).await?;
+        axum::serve(listener, router).with_graceful_shutdown(serving.shutdown()).await?;
         Ok(())
-    }
+    })
 }

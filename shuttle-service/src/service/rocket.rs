@@ -1,6 +1,9 @@
 //! rocket 0.5, which binds by itself.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+};
 
 use rocket::{Build, Rocket, fairing::AdHoc};
 
@@ -28,15 +31,22 @@ impl Service for Rocket<Build> {
     const LISTEN: Listen = Listen::Own;
 
     async fn serve(self, serving: Serving) -> Result<(), Error> {
+        serve(self, serving).await
+    }
+}
+
+/// Boxed here, so that rocket's server is compiled with this crate and not again with every change of the app.
+fn serve(rocket: Rocket<Build>, serving: Serving) -> Pin<Box<dyn Future<Output = Result<(), Error>>>> {
+    Box::pin(async move {
         let config =
-            self.figment().clone().merge(("address", Ipv4Addr::LOCALHOST)).merge(("port", 0)).merge(("shutdown.ctrlc", false));
+            rocket.figment().clone().merge(("address", Ipv4Addr::LOCALHOST)).merge(("port", 0)).merge(("shutdown.ctrlc", false));
         let reporter = serving.reporter();
         let tell_address = AdHoc::on_liftoff("platform: ready", move |rocket| {
             Box::pin(async move {
                 reporter.ready(Some(SocketAddr::new(rocket.config().address, rocket.config().port)));
             })
         });
-        let rocket = self.configure(config).attach(tell_address).ignite().await.map_err(|error| explain(&error))?;
+        let rocket = rocket.configure(config).attach(tell_address).ignite().await.map_err(|error| explain(&error))?;
         let stop = rocket.shutdown();
         let requested = serving.shutdown();
         tokio::spawn(async move {
@@ -44,7 +54,7 @@ impl Service for Rocket<Build> {
             stop.notify();
         });
         rocket.launch().await.map(drop).map_err(|error| explain(&error))
-    }
+    })
 }
 
 /// Rocket's error panics when it is dropped unread, and its details only go to the log.
