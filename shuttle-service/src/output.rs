@@ -22,8 +22,7 @@ use tracing_subscriber::{
 
 use self::format::Fields;
 
-/// What of a message is kept at most: its JSON may have six bytes for one, and the rest of the record needs some.
-const MAX_MESSAGE: usize = MAX_RECORD / 6 - 512;
+/// What of a target is kept, in bytes.
 const MAX_TARGET: usize = 256;
 
 /// Where records go, and which.
@@ -98,11 +97,24 @@ struct Pipe(Mutex<File>);
 impl Pipe {
     fn record(&self, level: Level, target: &str, message: &str) {
         let time_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
-        let record = LogRecord { time_us, level, target: cut(target, MAX_TARGET), message: cut(message, MAX_MESSAGE) };
-        let Ok(mut line) = serde_json::to_vec(&record) else { return };
-        line.push(b'\n');
+        let Some(line) = encode(time_us, level, target, message) else { return };
         // Where the server is gone, so is this process in a moment.
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line));
+    }
+}
+
+/// A record as a line of at most [`MAX_RECORD`] bytes. How long a message becomes as JSON depends on what is in it, so one
+/// that is too long is halved until it fits.
+fn encode(time_us: u64, level: Level, target: &str, message: &str) -> Option<Vec<u8>> {
+    let mut max = message.len().min(MAX_RECORD);
+    loop {
+        let record = LogRecord { time_us, level, target: cut(target, MAX_TARGET), message: cut(message, max) };
+        let mut line = serde_json::to_vec(&record).ok()?;
+        line.push(b'\n');
+        if line.len() <= MAX_RECORD {
+            return Some(line);
+        }
+        max /= 2;
     }
 }
 
@@ -178,4 +190,38 @@ impl log::Log for Logger {
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_never_is_longer_than_the_server_reads() {
+        for message in ["a".repeat(MAX_RECORD), "\u{1}".repeat(MAX_RECORD), "é\n".repeat(3 * MAX_RECORD)] {
+            let line = encode(u64::MAX, Level::Error, &"t".repeat(1000), &message).unwrap();
+            assert!(line.len() <= MAX_RECORD && line.ends_with(b"\n"));
+            let read: LogRecord = serde_json::from_slice(&line).unwrap();
+            assert!(read.message.len() > MAX_RECORD / 16 && read.message.ends_with('…'));
+            assert!(message.starts_with(read.message.trim_end_matches('…')));
+        }
+    }
+
+    #[test]
+    fn a_short_record_is_whole() {
+        let line = encode(7, Level::Warn, "app", "two\nlines").unwrap();
+        assert_eq!(line, b"{\"time_us\":7,\"level\":\"warn\",\"target\":\"app\",\"message\":\"two\\nlines\"}\n");
+    }
+
+    #[test]
+    fn rust_log_says_what_is_recorded() {
+        let info = filter(None);
+        assert!(info.would_enable("app", &tracing::Level::INFO) && !info.would_enable("app", &tracing::Level::DEBUG));
+        for nothing_said in ["", " ", "app=loud"] {
+            assert_eq!(filter(Some(nothing_said)).to_string(), info.to_string());
+        }
+        let some = filter(Some("warn,app=debug"));
+        assert!(some.would_enable("app::db", &tracing::Level::DEBUG) && !some.would_enable("other", &tracing::Level::INFO));
+        assert_eq!((max_level(&info), max_level(&some)), (log::LevelFilter::Info, log::LevelFilter::Debug));
+    }
 }
