@@ -119,8 +119,8 @@ impl Ui {
         self.bar("Uploading", template, total)
     }
 
-    pub(crate) fn compile(&self) -> Bar {
-        self.bar("Compiling", "{prefix:>12.bold.green} [{bar:28}] {pos}/{len} {wide_msg}", 0)
+    pub(crate) fn compile(&self, total: u64) -> Bar {
+        self.bar("Compiling", "{prefix:>12.bold.green} [{bar:28}] {pos}/{len} {wide_msg}", total)
     }
 
     fn bar(&self, verb: &'static str, template: &str, total: u64) -> Bar {
@@ -158,9 +158,9 @@ impl Bar {
     }
 
     pub(crate) fn set(&self, done: u64, total: u64, message: &str) {
+        self.bar.set_message(message.to_owned());
         self.bar.set_length(total);
         self.bar.set_position(done);
-        self.bar.set_message(message.to_owned());
     }
 
     pub(crate) fn clear(&self) {

@@ -2,12 +2,12 @@
 
 use platform_wire::{Project, Resource};
 
-use super::{block_on, interruptible, project_name};
+use super::{block_on, project_name};
 use crate::{
     cli::{Delete, Global},
     client::Client,
     config,
-    error::{Error, Following},
+    error::Error,
     ui::Ui,
 };
 
@@ -16,7 +16,7 @@ pub(super) fn run(global: &Global, arguments: &Delete, ui: &Ui) -> Result<(), Er
     let client = Client::new(&config::server(global)?)?;
     if !arguments.yes {
         // What will be gone is known before the question is put.
-        let project = block_on(interruptible(Following::Upload, async { Ok(client.project(&name).await?) }))?;
+        let project = block_on(async { Ok(client.project(&name).await?) })?;
         confirm(&project, ui)?;
     }
     let deleted = block_on(async { Ok(client.delete(&name).await?) })?;

@@ -24,32 +24,34 @@ pub(super) fn run(global: &Global, arguments: &Deploy, ui: &Ui) -> Result<(), Er
     let (name, plan) = prepare(arguments, ui)?;
     let client = Client::new(&config::server(global)?)?;
     // Before anything is packed: a server that is not there, or refuses the key, need not be sent everything first.
-    block_on(interruptible(Following::Upload, greet(&client, &name)))?;
+    block_on(greet(&client, &name))?;
     let files = pack::list(&plan)?;
     if !arguments.allow_dirty {
         check_committed(&plan, &files, arguments.name.is_some())?;
     }
     let packed = pack::pack(&plan, &files)?;
     ui.status("Packed", &format!("{} ({} files, {})", plan.package, packed.entries, ui::bytes(packed.size)));
-    let deployment = block_on(upload(&client, &name, &packed, ui))?;
-    if arguments.no_follow {
-        if ui.is_json() {
-            ui.json(&deployment);
-        } else {
-            ui.data(&deployment.id);
+    block_on(async {
+        let deployment = upload(&client, &name, &packed, ui).await?;
+        if arguments.no_follow {
+            if ui.is_json() {
+                ui.json(&deployment);
+            } else {
+                ui.data(&deployment.id);
+            }
+            return Ok(());
         }
-        return Ok(());
-    }
-    let patience = Duration::from_secs(arguments.reconnect.seconds);
-    let what = Following::Deployment(deployment.id.clone());
-    let url = block_on(interruptible(what, watch::until_finished(&client, &deployment.id, patience, ui)))?;
-    if ui.is_json() {
-        ui.json(&serde_json::json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url }));
-    } else {
-        ui.status("Live", &format!("after {:.1} s", began.elapsed().as_secs_f64()));
-        ui.data(&url);
-    }
-    Ok(())
+        let patience = Duration::from_secs(arguments.reconnect.seconds);
+        let what = Following::Deployment(deployment.id.clone());
+        let url = interruptible(what, watch::until_finished(&client, &deployment.id, patience, ui)).await?;
+        if ui.is_json() {
+            ui.json(&serde_json::json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url }));
+        } else {
+            ui.status("Live", &format!("after {:.1} s", began.elapsed().as_secs_f64()));
+            ui.data(&url);
+        }
+        Ok(())
+    })
 }
 
 /// Everything that is found out without the server.

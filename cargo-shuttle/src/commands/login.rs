@@ -1,11 +1,11 @@
 //! `login`: remembers a server and its key, once the server has taken the key.
 
-use super::{block_on, interruptible};
+use super::block_on;
 use crate::{
     cli::Global,
     client::Client,
     config::{self, ConfigFile, Server},
-    error::{Error, Following},
+    error::Error,
     ui::Ui,
 };
 
@@ -17,7 +17,7 @@ pub(super) fn run(global: &Global, ui: &Ui) -> Result<(), Error> {
     let key = ui.secret(&format!("Key of {address}: ")).map_err(|source| Error::Io { what: "cannot read the key", source })?;
     let server = Server { url, key: config::check_key(&key)? };
     let client = Client::new(&server)?;
-    block_on(interruptible(Following::Upload, async { Ok(client.projects().await?) }))?;
+    block_on(async { Ok(client.projects().await?) })?;
     config::write(&path, &ConfigFile { api_url: Some(address.clone()), api_key: Some(server.key) })?;
     if ui.is_json() {
         ui.json(&serde_json::json!({ "api_url": address, "config_file": path }));

@@ -17,20 +17,18 @@ use crate::{
 pub(super) fn run(global: &Global, arguments: &Logs, ui: &Ui) -> Result<(), Error> {
     let name = project_name(&arguments.project, ui)?;
     let client = Client::new(&config::server(global)?)?;
-    block_on(interruptible(Following::Logs, async {
-        if arguments.follow {
-            let url = client.logs_url(&name, arguments.tail);
-            let patience = Duration::from_secs(arguments.reconnect.seconds);
-            return follow(Follow::new(&client, url, patience), ui).await;
-        }
-        let lines = client.logs(&name, arguments.tail).await?;
-        if ui.is_json() {
-            ui.json(&lines);
-        } else {
-            lines.iter().for_each(|line| ui.log_data(line));
-        }
-        Ok(())
-    }))
+    if arguments.follow {
+        let url = client.logs_url(&name, arguments.tail);
+        let patience = Duration::from_secs(arguments.reconnect.seconds);
+        return block_on(interruptible(Following::Logs, follow(Follow::new(&client, url, patience), ui)));
+    }
+    let lines = block_on(async { Ok(client.logs(&name, arguments.tail).await?) })?;
+    if ui.is_json() {
+        ui.json(&lines);
+    } else {
+        lines.iter().for_each(|line| ui.log_data(line));
+    }
+    Ok(())
 }
 
 async fn follow(mut follow: Follow<'_>, ui: &Ui) -> Result<(), Error> {

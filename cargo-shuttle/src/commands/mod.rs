@@ -47,7 +47,8 @@ fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
     runtime.map_err(|source| Error::Io { what: "cannot start the runtime", source })?.block_on(future)
 }
 
-/// Ctrl-C ends this future, and says what goes on without it.
+/// Ctrl-C ends this future, and says what goes on without it. From then on the process no longer ends by the signal itself,
+/// so this stands only where nothing follows that blocks: a question, or packing.
 async fn interruptible<T>(what: Following, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::select! {
         result = future => result,

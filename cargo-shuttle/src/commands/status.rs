@@ -2,19 +2,19 @@
 
 use platform_wire::{Deployment, Project, State};
 
-use super::{block_on, interruptible, project_name};
+use super::{block_on, project_name};
 use crate::{
     cli::{Global, Status},
     client::Client,
     config,
-    error::{Error, Following},
+    error::Error,
     ui::{self, Ui},
 };
 
 pub(super) fn run(global: &Global, arguments: &Status, ui: &Ui) -> Result<(), Error> {
     let name = project_name(&arguments.project, ui)?;
     let client = Client::new(&config::server(global)?)?;
-    let project = block_on(interruptible(Following::Logs, async { Ok(client.project(&name).await?) }))?;
+    let project = block_on(async { Ok(client.project(&name).await?) })?;
     if ui.is_json() {
         ui.json(&project);
     } else {

@@ -70,6 +70,7 @@ fn finish(id: &str, outcome: Outcome) -> Result<String, Error> {
 fn phrase(stage: Stage, message: &str) -> (String, &str) {
     let (first, rest) = message.split_once(' ').unwrap_or((message, ""));
     if first.ends_with("ing") && first.chars().all(|letter| letter.is_ascii_alphabetic()) {
+        let rest = if rest.is_empty() && stage == Stage::Start { "the service" } else { rest };
         return (first[..1].to_uppercase() + &first[1..], rest);
     }
     let verb = match stage {
@@ -150,7 +151,7 @@ impl View<'_> {
     fn progress(&mut self, done: u32, total: Option<u32>, unit: &str) {
         let length = total.unwrap_or(done).max(done);
         if self.ui.has_bars() {
-            let bar = self.bar.get_or_insert_with(|| self.ui.compile());
+            let bar = self.bar.get_or_insert_with(|| self.ui.compile(length.into()));
             bar.set(done.into(), length.into(), unit);
             return;
         }
@@ -185,6 +186,7 @@ mod tests {
     fn a_stage_is_told_as_cargo_tells_its_own() {
         assert_eq!(phrase(Stage::Fetch, "fetching dependencies"), ("Fetching".to_owned(), "dependencies"));
         assert_eq!(phrase(Stage::Compile, "compiling"), ("Compiling".to_owned(), ""));
+        assert_eq!(phrase(Stage::Start, "starting"), ("Starting".to_owned(), "the service"));
         assert_eq!(phrase(Stage::Provision, "2 databases"), ("Providing".to_owned(), "2 databases"));
         assert_eq!(phrase(Stage::Other, ""), ("Working".to_owned(), ""));
     }
