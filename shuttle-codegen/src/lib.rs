@@ -1,7 +1,7 @@
 //! The attribute macro of shuttle-service: what stands on a user's function, and what it becomes.
 //!
-//! In three steps, each its own module: [`parse`] takes the function and the attribute's arguments apart, [`validate`]
-//! finds what cannot be run and says so on the exact token, all at once, [`expand`] writes the entry and the manifest. The
+//! In three steps, each its own module: `parse` takes the function and the attribute's arguments apart, `validate`
+//! finds what cannot be run and says so on the exact token, all at once, `expand` writes the entry and the manifest. The
 //! user's function is emitted again whatever happens, so that an editor goes on understanding the rest of the file.
 //!
 //! It knows nothing of frameworks or resources: types are the compiler's matter, through traits of shuttle-service.
@@ -15,7 +15,7 @@ use proc_macro::TokenStream;
 /// Makes a function the app: its parameters are the resources it needs, its result is the service it serves.
 ///
 /// It stands on one `async fn` of a library, with any number of parameters whose types implement
-/// [`Resource`](trait@Resource), and returns a `Result` of a [`Service`](trait@Service) and any error.
+/// `Resource`, and returns a `Result` of a `Service` and any error.
 ///
 /// ```ignore
 /// #[shuttle_service::main]
