@@ -42,7 +42,7 @@ pub(crate) enum ConfigError {
     PlainHttp { host: String },
     #[error("there is no key for {url}")]
     NoKey { url: String, unreadable: Option<PathBuf> },
-    #[error("the key has characters that no key has")]
+    #[error("the key is empty, or has characters that no key has")]
     BadKey,
     #[error("{}: {why}", path.display())]
     File { path: PathBuf, why: String },

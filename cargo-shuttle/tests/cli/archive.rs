@@ -326,3 +326,29 @@ fn another_folders_manifest_can_be_named() {
     let archive = upload_with(&project, &["deploy", "--no-follow", "--manifest-path", "../app/Cargo.toml"]);
     assert_eq!(archive.index().package, "my-app");
 }
+
+#[test]
+fn the_sdk_under_another_name_or_by_a_patch_is_found() {
+    let project = Project::new();
+    let by_path = "shuttle-service = { path = \"../sdk\" }";
+    let manifest = project.read("app/Cargo.toml");
+    project.write("app/Cargo.toml", &manifest.replace(by_path, "svc = { package = \"shuttle-service\", path = \"../sdk\" }"));
+    project.write("app/src/lib.rs", "#[svc::main]\nasync fn app() {}\n");
+    assert_eq!(upload(&project).index().sdk_version, "0.1.7");
+
+    let patched =
+        manifest.replace(by_path, "shuttle-service = \"0.1\"") + "[patch.crates-io]\nshuttle-service = { path = \"../sdk\" }\n";
+    project.write("app/Cargo.toml", &patched).write("app/src/lib.rs", "#[shuttle_service::main]\nasync fn app() {}\n");
+    let archive = upload(&project);
+    assert!(archive.names().contains(&"sdk/src/lib.rs".to_owned()));
+    assert_cargo_reads(&archive);
+}
+
+#[test]
+fn a_lockfile_that_is_behind_is_brought_up_to_date() {
+    let project = Project::new();
+    upload(&project);
+    let manifest = project.read("app/Cargo.toml").replace("version = \"0.1.0\"", "version = \"0.2.0\"");
+    project.write("app/Cargo.toml", &manifest);
+    assert_cargo_reads(&upload(&project));
+}
