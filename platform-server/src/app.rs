@@ -9,14 +9,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     address::AppAddress,
     archive::ArchiveLimits,
     artifact::ArtifactStore,
-    build::{BuildFolders, Builder, Registry, toolchain::{ToolchainError, Toolchains}},
+    build::{
+        BuildFolders, Builder, Registry,
+        toolchain::{ToolchainError, Toolchains},
+    },
     config::{Output, Serve},
     data_dir::{self, DataDir, DataDirError},
     db::{Db, DbError},
@@ -63,7 +69,9 @@ impl AppError {
             Self::Bind { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 Some("ports below 1024 are for root; run as root, or choose another port".into())
             }
-            Self::NoRunner(_) => Some("install it beside platform-server (cargo xtask install does), or name it: --runner FILE".into()),
+            Self::NoRunner(_) => {
+                Some("install it beside platform-server (cargo xtask install does), or name it: --runner FILE".into())
+            }
             Self::PostgresUrl(_) => Some("it looks like postgres://user:password@host:5432/postgres".into()),
             Self::Domain(_) => Some("for example --domain apps.example.com".into()),
             Self::Bind { .. } | Self::Db(_) | Self::Io(_) => None,
@@ -92,7 +100,18 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let api_listener = bind("the API", config.api).await?;
     let proxy_listener = bind("the proxy", config.proxy).await?;
     let stop = CancellationToken::new();
-    let parts = assemble(Parts { config: &config, data: &data, db, uids, spawner, sandbox: &sandbox, runner, proxy: proxy_listener.local_addr()?, stop: &stop }).await?;
+    let parts = assemble(Parts {
+        config: &config,
+        data: &data,
+        db,
+        uids,
+        spawner,
+        sandbox: &sandbox,
+        runner,
+        proxy: proxy_listener.local_addr()?,
+        stop: &stop,
+    })
+    .await?;
     let driver = Arc::clone(&parts.api.driver);
     for line in &parts.api.protections {
         tracing::info!("{line}");
@@ -108,7 +127,8 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let (api_address, proxy_address) = (api_listener.local_addr()?, proxy_listener.local_addr()?);
     let proxy = tokio::spawn(proxy::run(proxy_listener, Arc::clone(&parts.routes), proxy_config, stop.clone().cancelled_owned()));
     let router = http::router(parts.api);
-    let api = tokio::spawn(axum::serve(api_listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+    let api =
+        tokio::spawn(axum::serve(api_listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     let building = tokio::spawn(Arc::clone(&driver).run(parts.queue));
     announce(&config, api_address, proxy_address, &parts.admin_key_file)?;
 
@@ -196,7 +216,13 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
             postgres: Postgres::new(postgres_source(config, data, sandbox, uids)?),
             redis: RedisServers::new(sandbox.clone(), data.join("redis"), data.run.join("redis"), uids),
         },
-        supervisor: Arc::new(LocalSupervisor { spawner, runner, sockets: data.run.join("apps"), logs: logs.clone(), next: AtomicU64::new(0) }),
+        supervisor: Arc::new(LocalSupervisor {
+            spawner,
+            runner,
+            sockets: data.run.join("apps"),
+            logs: logs.clone(),
+            next: AtomicU64::new(0),
+        }),
         artifacts: artifacts.clone(),
         deployments: data.join("deployments"),
         address: AppAddress::new(&config.domain, proxy.port()),
@@ -214,7 +240,8 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         limits: limits.clone(),
     };
     let (queue, queue_task) = queue::queue();
-    let instances = Instances::new(Arc::clone(&launcher), Arc::clone(&routes), limits.grace(), Duration::from_secs(limits.max_restart_delay));
+    let instances =
+        Instances::new(Arc::clone(&launcher), Arc::clone(&routes), limits.grace(), Duration::from_secs(limits.max_restart_delay));
     let driver = Arc::new(Driver {
         db: db.clone(),
         builder,

@@ -44,13 +44,20 @@ impl DataDirError {
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoHome | Self::TooLong(_) => "choose another one: --data-dir DIR".into(),
-            Self::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => "choose one that you may write to: --data-dir DIR".into(),
+            Self::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                "choose one that you may write to: --data-dir DIR".into()
+            }
             Self::Io { .. } => return None,
             Self::InUse(_) => "stop that one first, or choose another: --data-dir DIR".into(),
             Self::Closed { folder, .. } => {
-                format!("choose a data directory elsewhere (--data-dir /var/lib/platform-server), or: chmod o+x {}", folder.display())
+                format!(
+                    "choose a data directory elsewhere (--data-dir /var/lib/platform-server), or: chmod o+x {}",
+                    folder.display()
+                )
             }
-            Self::Foreign { folder, .. } => format!("remove {}, or set XDG_RUNTIME_DIR to a folder of your own", folder.display()),
+            Self::Foreign { folder, .. } => {
+                format!("remove {}, or set XDG_RUNTIME_DIR to a folder of your own", folder.display())
+            }
         })
     }
 }
@@ -156,7 +163,8 @@ fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
     let base = if root {
         PathBuf::from("/run/platform-server")
     } else {
-        dirs::runtime_dir().map_or_else(|| std::env::temp_dir().join(format!("platform-server-{uid}")), |folder| folder.join("platform-server"))
+        dirs::runtime_dir()
+            .map_or_else(|| std::env::temp_dir().join(format!("platform-server-{uid}")), |folder| folder.join("platform-server"))
     };
     fs::create_dir_all(&base).map_err(at(&base))?;
     let owner = fs::symlink_metadata(&base).map_err(at(&base))?;
@@ -173,7 +181,9 @@ fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
     if run.exists() {
         fs::remove_dir_all(&run).map_err(at(&run))?;
     }
-    for (folder, mode) in [(run.clone(), mode), (run.join("apps"), 0o700), (run.join("postgres"), mode), (run.join("redis"), mode)] {
+    for (folder, mode) in
+        [(run.clone(), mode), (run.join("apps"), 0o700), (run.join("postgres"), mode), (run.join("redis"), mode)]
+    {
         fs::create_dir(&folder).map_err(at(&folder))?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).map_err(at(&folder))?;
     }

@@ -6,10 +6,7 @@
 
 use std::{
     io::{self, Write},
-    os::{
-        fd::OwnedFd,
-        unix::process::CommandExt,
-    },
+    os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus},
     sync::{Arc, mpsc},
     time::Duration,
@@ -96,9 +93,15 @@ fn leftovers(marker: &str, uids: Option<&std::ops::Range<u32>>) -> io::Result<Ve
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let of_ours = entry.metadata().is_ok_and(|metadata| uids.is_some_and(|uids| uids.contains(&metadata.uid())));
-        let marked = || std::fs::read(entry.path().join("environ")).is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()));
+        let marked = || {
+            std::fs::read(entry.path().join("environ"))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()))
+        };
         // A zombie has ended; its parent has yet to notice.
-        let zombie = || std::fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')));
+        let zombie = || {
+            std::fs::read_to_string(entry.path().join("stat"))
+                .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+        };
         if (of_ours || marked()) && !zombie() {
             found.push(pid);
         }

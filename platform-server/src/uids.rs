@@ -79,7 +79,9 @@ impl UidRange {
         fs::create_dir_all(locks)?;
         if let Some(number) = known {
             return Self::lock(locks, number, data_dir, true)?.ok_or_else(|| {
-                io::Error::other(format!("the uid range {number} of this data directory is in use by another server; was the directory copied?"))
+                io::Error::other(format!(
+                    "the uid range {number} of this data directory is in use by another server; was the directory copied?"
+                ))
             });
         }
         for number in 0..RANGES {

@@ -38,10 +38,14 @@ impl ArtifactError {
 
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::TooLarge(_) => Some("raise the server's --max-artifact-bytes, or strip the release profile (strip = true)".into()),
+            Self::TooLarge(_) => {
+                Some("raise the server's --max-artifact-bytes, or strip the release profile (strip = true)".into())
+            }
             Self::NotAFile(_) => Some("a build script may have replaced it by a link".into()),
             Self::Manifest(error) => error.hint().map(str::to_owned),
-            Self::Io(error) if is_disk_full(error) => Some("the server's disk is full: free some space, then deploy again".into()),
+            Self::Io(error) if is_disk_full(error) => {
+                Some("the server's disk is full: free some space, then deploy again".into())
+            }
             Self::Io(_) => None,
         }
     }

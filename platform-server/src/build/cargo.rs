@@ -44,7 +44,8 @@ const NETWORK_VARIABLES: [&str; 14] = [
     "CARGO_HTTP_PROXY",
 ];
 /// Those of them that name a file or folder.
-const CERTIFICATE_VARIABLES: [&str; 5] = ["CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+const CERTIFICATE_VARIABLES: [&str; 5] =
+    ["CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
 /// Longest line of cargo's that is read whole, in bytes.
 const MAX_LINE: usize = 4 * 1024 * 1024;
@@ -79,7 +80,13 @@ struct Paths {
 impl CargoRun<'_> {
     fn paths(&self) -> Paths {
         if self.builder.sandbox.has_view() {
-            Paths { tree: TREE.into(), target: TARGET.into(), cargo_home: CARGO_HOME.into(), toolchain: TOOLCHAIN.into(), home: HOME.into() }
+            Paths {
+                tree: TREE.into(),
+                target: TARGET.into(),
+                cargo_home: CARGO_HOME.into(),
+                toolchain: TOOLCHAIN.into(),
+                home: HOME.into(),
+            }
         } else {
             Paths {
                 tree: self.folder.tree.clone(),
@@ -115,7 +122,11 @@ impl CargoRun<'_> {
     ///
     /// cargo looks configuration and toolchain files up from the current folder, so it stands in an empty one; and it is
     /// the toolchain's own cargo, not rustup's proxy, which would look for a toolchain file as well.
-    pub(super) async fn fetch(&self, event: &(dyn Fn(Event) + Send + Sync), cancel: &CancellationToken) -> Result<(), BuildError> {
+    pub(super) async fn fetch(
+        &self,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(), BuildError> {
         let paths = self.paths();
         let manifest = paths.tree.join(&self.meta.index.package_root).join("Cargo.toml");
         let mut env = self.environment(&paths);
@@ -127,7 +138,12 @@ impl CargoRun<'_> {
         for (name, value) in NETWORK_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))) {
             let path = Path::new(&value);
             // Certificates in an unusual place have to be shown.
-            if CERTIFICATE_VARIABLES.contains(&name) && path.is_absolute() && path.exists() && !path.starts_with("/etc/ssl") && !path.starts_with("/usr") {
+            if CERTIFICATE_VARIABLES.contains(&name)
+                && path.is_absolute()
+                && path.exists()
+                && !path.starts_with("/etc/ssl")
+                && !path.starts_with("/usr")
+            {
                 mounts.push(Self::mount(path, &value, false));
             }
             env.push((name.to_owned(), value));
@@ -135,7 +151,9 @@ impl CargoRun<'_> {
         let uid = self.builder.uids.fetch();
         let spec = Spec {
             program: paths.toolchain.join("bin/cargo"),
-            args: ["fetch", "--locked", "--target", &host(), "--manifest-path", &manifest.display().to_string()].map(str::to_owned).to_vec(),
+            args: ["fetch", "--locked", "--target", &host(), "--manifest-path", &manifest.display().to_string()]
+                .map(str::to_owned)
+                .to_vec(),
             env,
             cwd: paths.home.clone(),
             uid,
@@ -154,7 +172,11 @@ impl CargoRun<'_> {
     }
 
     /// Compiles the library as a cdylib. Returns the artifact's path below the target folder.
-    pub(super) async fn compile(&self, event: &(dyn Fn(Event) + Send + Sync), cancel: &CancellationToken) -> Result<PathBuf, BuildError> {
+    pub(super) async fn compile(
+        &self,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<PathBuf, BuildError> {
         let paths = self.paths();
         let index = &self.meta.index;
         let mut env = self.environment(&paths);
@@ -168,8 +190,17 @@ impl CargoRun<'_> {
             Self::mount(&self.folder.target, TARGET, true),
         ];
         let args = [
-            "rustc", "--lib", "--crate-type", "cdylib", "--release", "--locked", "--offline", "--package", &index.package,
-            "--message-format", "json-diagnostic-rendered-ansi",
+            "rustc",
+            "--lib",
+            "--crate-type",
+            "cdylib",
+            "--release",
+            "--locked",
+            "--offline",
+            "--package",
+            &index.package,
+            "--message-format",
+            "json-diagnostic-rendered-ansi",
         ];
         let limits = &self.builder.limits;
         let spec = Spec {
@@ -195,10 +226,9 @@ impl CargoRun<'_> {
             return Err(BuildError::Compile(compile_failure(&messages, status)));
         }
         let artifact = messages.artifact.ok_or_else(|| BuildError::Compile("cargo built no library of this package".into()))?;
-        artifact
-            .strip_prefix(&paths.target)
-            .map(Path::to_path_buf)
-            .map_err(|_| BuildError::Compile(format!("cargo put the library outside its target folder, at {}", artifact.display())))
+        artifact.strip_prefix(&paths.target).map(Path::to_path_buf).map_err(|_| {
+            BuildError::Compile(format!("cargo put the library outside its target folder, at {}", artifact.display()))
+        })
     }
 
     /// The release profile, made fast to compile again: incremental, and without link-time optimisation where the
@@ -206,10 +236,9 @@ impl CargoRun<'_> {
     fn fast_profile(&self) -> Vec<(String, String)> {
         let mut variables = vec![("CARGO_PROFILE_RELEASE_INCREMENTAL".to_owned(), "true".to_owned())];
         let manifest = self.folder.tree.join(&self.meta.index.workspace_root).join("Cargo.toml");
-        let lto = std::fs::read_to_string(manifest)
-            .ok()
-            .and_then(|text| text.parse::<toml::Table>().ok())
-            .is_some_and(|table| table.get("profile").and_then(|p| p.get("release")).is_some_and(|release| release.get("lto").is_some()));
+        let lto = std::fs::read_to_string(manifest).ok().and_then(|text| text.parse::<toml::Table>().ok()).is_some_and(|table| {
+            table.get("profile").and_then(|p| p.get("release")).is_some_and(|release| release.get("lto").is_some())
+        });
         if lto {
             variables.push(("CARGO_PROFILE_RELEASE_LTO".to_owned(), "off".to_owned()));
         }

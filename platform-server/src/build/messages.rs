@@ -14,8 +14,13 @@ const MAX_ERROR: usize = 4096;
 #[derive(Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 enum Message {
-    CompilerMessage { message: Diagnostic },
-    CompilerArtifact { target: Target, filenames: Vec<PathBuf> },
+    CompilerMessage {
+        message: Diagnostic,
+    },
+    CompilerArtifact {
+        target: Target,
+        filenames: Vec<PathBuf>,
+    },
     #[serde(other)]
     Other,
 }
@@ -68,7 +73,8 @@ impl Messages {
             }
             Ok(Message::CompilerArtifact { target, filenames }) => {
                 if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|kind| kind == "cdylib") {
-                    self.artifact = filenames.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "so"));
+                    self.artifact =
+                        filenames.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "so"));
                 }
                 None
             }
@@ -91,7 +97,18 @@ impl Messages {
         let starts = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
         if starts(&["error", "warning: "]) {
             self.in_error = text.starts_with("error");
-        } else if starts(&["Compiling", "Finished", "Fresh", "Downloading", "Downloaded", "Updating", "Blocking", "Building", "Locking", "Adding"]) {
+        } else if starts(&[
+            "Compiling",
+            "Finished",
+            "Fresh",
+            "Downloading",
+            "Downloaded",
+            "Updating",
+            "Blocking",
+            "Building",
+            "Locking",
+            "Adding",
+        ]) {
             self.in_error = false;
             return None;
         }
@@ -152,9 +169,11 @@ mod tests {
     #[test]
     fn the_artifact_is_the_cdylib_of_the_crate_and_no_other() {
         let mut messages = Messages::new("my_app");
-        for (name, kind, file) in
-            [("other", "cdylib", "/t/libother.so"), ("my-app", "cdylib", "/t/libmy_app.so"), ("my_app", "rlib", "/t/libmy_app.rlib")]
-        {
+        for (name, kind, file) in [
+            ("other", "cdylib", "/t/libother.so"),
+            ("my-app", "cdylib", "/t/libmy_app.so"),
+            ("my_app", "rlib", "/t/libmy_app.rlib"),
+        ] {
             let line = serde_json::json!({"reason": "compiler-artifact", "target": {"name": name, "crate_types": [kind]}, "filenames": [file]});
             assert_eq!(messages.stdout(&line.to_string()), None);
         }
@@ -165,7 +184,9 @@ mod tests {
     #[test]
     fn cargos_own_error_is_kept_with_its_causes() {
         let mut messages = Messages::new("app");
-        for line in ["error: failed to parse lock file", "", "Caused by:", "  it is wrong", "   Compiling a v1.0.0", "note: later"] {
+        for line in
+            ["error: failed to parse lock file", "", "Caused by:", "  it is wrong", "   Compiling a v1.0.0", "note: later"]
+        {
             messages.stderr(line);
         }
         assert_eq!(messages.cargo_error, "error: failed to parse lock file\nCaused by:\n  it is wrong\n");

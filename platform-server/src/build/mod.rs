@@ -70,14 +70,20 @@ impl BuildError {
 
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Fetch(_) => Some("check that `cargo fetch --locked` works on your machine, and that the server can reach the registries".into()),
-            Self::Compile(_) => Some("the compiler's output is above; `cargo build --release` on your machine shows the same".into()),
+            Self::Fetch(_) => Some(
+                "check that `cargo fetch --locked` works on your machine, and that the server can reach the registries".into(),
+            ),
+            Self::Compile(_) => {
+                Some("the compiler's output is above; `cargo build --release` on your machine shows the same".into())
+            }
             Self::Timeout { what: "compiling", .. } => Some("raise the server's --build-timeout".into()),
             Self::Timeout { .. } => Some("raise the server's --fetch-timeout".into()),
             Self::Sources(error) => Some(error.hint().into()),
             Self::Toolchain(error) => Some(error.hint()),
             Self::Artifact(error) => error.hint(),
-            Self::Io(error) if is_disk_full(error) => Some("the server's disk is full: free some space, then deploy again".into()),
+            Self::Io(error) if is_disk_full(error) => {
+                Some("the server's disk is full: free some space, then deploy again".into())
+            }
             Self::Io(_) => Some("the server's log has more".into()),
             Self::Cancelled => None,
         }

@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn registries_and_git_over_http_are_allowed() {
-        let lock = "version = 4\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.com/index\"\n
+        let lock =
+            "version = 4\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.com/index\"\n
                     [[package]]\nname = \"b\"\nversion = \"1.0.0\"\nsource = \"git+https://example.com/b#0123\"\n";
         check_with(lock, "[dependencies]\nb = { git = \"https://example.com/b\" }\nlocal = { path = \"../local\" }").unwrap();
     }
@@ -99,7 +100,12 @@ mod tests {
     #[test]
     fn the_servers_disk_and_ssh_are_refused_wherever_they_stand() {
         let lock = |source: &str| format!("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n");
-        for source in ["git+file:///srv/secret#1", "git+ssh://git@example.com/a#1", "registry+file:///srv/index", "local-registry+file:///x"] {
+        for source in [
+            "git+file:///srv/secret#1",
+            "git+ssh://git@example.com/a#1",
+            "registry+file:///srv/index",
+            "local-registry+file:///x",
+        ] {
             assert!(matches!(check_with(&lock(source), ""), Err(SourceError::Refused { .. })), "{source}");
         }
         for manifest in [

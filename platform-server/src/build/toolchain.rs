@@ -109,7 +109,11 @@ impl Toolchains {
         let name = channel.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) && !channel.starts_with('.');
         let folder = self.rustup.as_deref().filter(|_| name)?;
         let host = format!("{channel}-{}-unknown-linux-gnu", std::env::consts::ARCH);
-        [channel, &host].into_iter().map(|name| folder.join(name)).find(|sysroot| sysroot.join("bin/cargo").is_file()).map(|sysroot| Toolchain { sysroot })
+        [channel, &host]
+            .into_iter()
+            .map(|name| folder.join(name))
+            .find(|sysroot| sysroot.join("bin/cargo").is_file())
+            .map(|sysroot| Toolchain { sysroot })
     }
 
     fn names(&self) -> Vec<String> {

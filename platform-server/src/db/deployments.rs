@@ -125,7 +125,13 @@ impl Db {
             transaction.execute(
                 "INSERT INTO deployment (id, project_id, state, archive, archive_index, created_at, updated_at)
                  VALUES (?1, (SELECT id FROM project WHERE name = ?2), 'queued', ?3, ?4, ?5, ?5)",
-                params![new.id, new.project.as_str(), new.archive.as_str(), serde_json::to_string(&new.index).map_err(corrupt)?, now],
+                params![
+                    new.id,
+                    new.project.as_str(),
+                    new.archive.as_str(),
+                    serde_json::to_string(&new.index).map_err(corrupt)?,
+                    now
+                ],
             )?;
             let stored = select(&transaction, "WHERE d.id = ?1", [&new.id])?;
             transaction.commit()?;

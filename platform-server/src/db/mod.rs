@@ -55,8 +55,10 @@ impl Db {
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         match version {
-            0 => connection
-                .execute_batch(&format!("BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;", include_str!("schema.sql")))?,
+            0 => connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
+                include_str!("schema.sql")
+            ))?,
             SCHEMA_VERSION => {}
             newer => return Err(DbError::Newer(newer)),
         }
@@ -78,10 +80,8 @@ impl Db {
     }
 
     pub(crate) async fn setting(&self, key: &'static str) -> Result<Option<String>, DbError> {
-        self.call(move |db| {
-            Ok(db.query_row("SELECT value FROM setting WHERE key = ?1", [key], |row| row.get(0)).optional()?)
-        })
-        .await
+        self.call(move |db| Ok(db.query_row("SELECT value FROM setting WHERE key = ?1", [key], |row| row.get(0)).optional()?))
+            .await
     }
 
     pub(crate) async fn set_setting(&self, key: &'static str, value: String) -> Result<(), DbError> {

@@ -123,7 +123,13 @@ impl Driver {
             // Deleted, which has been told; or the server stops, and it is built after its next start.
             Err(BuildError::Cancelled) => {}
             Err(error) => {
-                let failure = Failure { kind: error.kind(), message: error.to_string(), hint: error.hint(), exit_status: None, log: Vec::new() };
+                let failure = Failure {
+                    kind: error.kind(),
+                    message: error.to_string(),
+                    hint: error.hint(),
+                    exit_status: None,
+                    log: Vec::new(),
+                };
                 self.fail(State::Queued, Deployment::Error(queued.failed(failure))).await;
             }
         }
@@ -145,13 +151,16 @@ impl Driver {
     /// From `Built` to where it rests.
     async fn activate(&self, built: Built) -> Result<(), Gone> {
         let serving = self.db.serving(built.meta.project_id).await.map_err(|error| self.lost(&built, &error))?;
-        if let Some(newer) = serving.filter(|serving| policy::after_build(built.meta.seq, Some(serving.built.meta.seq)) == policy::Next::Rest) {
+        if let Some(newer) =
+            serving.filter(|serving| policy::after_build(built.meta.seq, Some(serving.built.meta.seq)) == policy::Next::Rest)
+        {
             let (id, by) = (built.meta.id.clone(), newer.built.meta.id);
             self.change(State::Built, Deployment::Built(built.superseded(by.clone()))).await?;
             self.finish(&id, Outcome::Superseded { by });
             return Ok(());
         }
-        let stage = |stage, message: &str| self.events.append(&built.meta.id, &Event::Stage { stage, message: message.to_owned() });
+        let stage =
+            |stage, message: &str| self.events.append(&built.meta.id, &Event::Stage { stage, message: message.to_owned() });
         if !built.manifest.resources.is_empty() {
             stage(Stage::Provision, "providing its resources");
         }
@@ -176,7 +185,12 @@ impl Driver {
         }
     }
 
-    async fn go_live(&self, loaded: Loaded, instance: Box<dyn crate::supervisor::Instance>, target: Arc<Target>) -> Result<(), Gone> {
+    async fn go_live(
+        &self,
+        loaded: Loaded,
+        instance: Box<dyn crate::supervisor::Instance>,
+        target: Arc<Target>,
+    ) -> Result<(), Gone> {
         let built = loaded.built.clone();
         let (deployed, _old) = self.db.go_live(loaded).await.map_err(|error| self.lost(&built, &error))?;
         let url = self.launcher.address.url(&built.meta.project);

@@ -211,7 +211,12 @@ mod tests {
             store.append("d", &Event::Position { ahead });
         }
         drop(store);
-        fs::OpenOptions::new().append(true).open(folder.path().join("d/events.jsonl")).unwrap().write_all(b"{\"type\":\"st").unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(folder.path().join("d/events.jsonl"))
+            .unwrap()
+            .write_all(b"{\"type\":\"st")
+            .unwrap();
         let store = EventStore::new(folder.path());
         store.append("d", &FINISHED);
         let events: Vec<_> = store.follow("d".into(), 598).collect().await;

@@ -102,7 +102,11 @@ impl Launcher {
     }
 
     /// Waits until the instance has answered a request. An instance that does not is dropped, which ends it.
-    pub(crate) async fn answer(&self, mut instance: Box<dyn Instance>, built: &Built) -> Result<(Box<dyn Instance>, Upstream), LaunchError> {
+    pub(crate) async fn answer(
+        &self,
+        mut instance: Box<dyn Instance>,
+        built: &Built,
+    ) -> Result<(Box<dyn Instance>, Upstream), LaunchError> {
         let limit = self.start_timeout;
         let deadline = tokio::time::Instant::now() + limit;
         let Ok(ready) = tokio::time::timeout_at(deadline, instance.ready()).await else {

@@ -34,7 +34,12 @@ pub(crate) fn failures_after(failures: u32, lived_ms: u64) -> u32 {
 
 /// Which of the waiting deployments is built next: the oldest whose project has no build under way.
 pub(crate) fn next_to_build(waiting: &[(i64, i64)], building: &[i64]) -> Option<usize> {
-    waiting.iter().enumerate().filter(|(_, (_, project))| !building.contains(project)).min_by_key(|(_, (seq, _))| *seq).map(|(at, _)| at)
+    waiting
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, project))| !building.contains(project))
+        .min_by_key(|(_, (seq, _))| *seq)
+        .map(|(at, _)| at)
 }
 
 #[cfg(test)]

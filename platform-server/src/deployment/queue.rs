@@ -56,13 +56,8 @@ impl Queue {
 
 impl QueueTask {
     /// Starts builds until `stop`, at most `builds` at a time and one for each project; then waits for those under way.
-    pub(crate) async fn run<F>(
-        mut self,
-        builds: usize,
-        events: EventStore,
-        stop: CancellationToken,
-        build: impl Fn(Queued) -> F,
-    ) where
+    pub(crate) async fn run<F>(mut self, builds: usize, events: EventStore, stop: CancellationToken, build: impl Fn(Queued) -> F)
+    where
         F: Future<Output = ()> + Send + 'static,
     {
         let (mut waiting, mut building) = (Vec::<Queued>::new(), Vec::<i64>::new());

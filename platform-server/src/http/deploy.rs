@@ -39,7 +39,8 @@ pub(super) async fn deploy(
     Query(parameters): Query<Parameters>,
     body: Body,
 ) -> Result<(StatusCode, Json<Deployment>), Error> {
-    let name = parameters.project.ok_or_else(|| Error::bad_request("the parameter `project` is missing: POST /deploy?project=NAME"))?;
+    let name =
+        parameters.project.ok_or_else(|| Error::bad_request("the parameter `project` is missing: POST /deploy?project=NAME"))?;
     let project: ProjectName = name.parse()?;
     if api.stop.is_cancelled() {
         return Err(Error::stopping());

@@ -22,9 +22,7 @@ use axum::{
 use platform_wire::Health;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    archive::ArchiveLimits, config::Limits, db::Db, deployment::Driver, logs::LogStore, uids::Uids,
-};
+use crate::{archive::ArchiveLimits, config::Limits, db::Db, deployment::Driver, logs::LogStore, uids::Uids};
 pub(crate) use auth::hash_key;
 use error::Error;
 
@@ -62,7 +60,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/healthz", get(health))
         .merge(with_key)
-        .fallback(async || Error::not_found("the API has no such path").hint("cargo-shuttle may be of another version than platform-server"))
+        .fallback(async || {
+            Error::not_found("the API has no such path").hint("cargo-shuttle may be of another version than platform-server")
+        })
         .method_not_allowed_fallback(async |method: Method| Error::method_not_allowed(&method))
         .layer(middleware::from_fn(request_id))
         .with_state(api)

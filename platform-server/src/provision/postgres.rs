@@ -204,7 +204,9 @@ impl OwnCluster<'_> {
         Spec {
             program,
             args,
-            env: [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")].map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
+            env: [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .to_vec(),
             cwd: self.folder.to_path_buf(),
             uid: self.uid,
             view: self.sandbox.view(mounts, Share { network: false, pids: true }, self.uid),

@@ -49,7 +49,12 @@ impl RedisServers {
     }
 
     /// Makes sure that the project's server runs, and returns its URL.
-    pub(crate) async fn provide(&self, project_id: i64, project: &ProjectName, row: &ResourceRow) -> Result<String, ProvisionError> {
+    pub(crate) async fn provide(
+        &self,
+        project_id: i64,
+        project: &ProjectName,
+        row: &ResourceRow,
+    ) -> Result<String, ProvisionError> {
         let socket = self.sockets.join(project_id.to_string()).join("redis.sock");
         let service = {
             let mut running = self.running.lock().await;
@@ -72,7 +77,13 @@ impl RedisServers {
         futures_util::future::join_all(services.iter().map(|(_, service)| service.stop())).await;
     }
 
-    fn definition(&self, project_id: i64, project: &ProjectName, row: &ResourceRow, socket: &Path) -> Result<Definition, ProvisionError> {
+    fn definition(
+        &self,
+        project_id: i64,
+        project: &ProjectName,
+        row: &ResourceRow,
+        socket: &Path,
+    ) -> Result<Definition, ProvisionError> {
         let program = find_program(program_folders(), &["redis-server", "valkey-server"])
             .ok_or(ProvisionError::NotInstalled { what: "Redis", packages: "redis-server" })?;
         let uid = self.uids.redis(project_id);

@@ -133,8 +133,7 @@ fn become_program(spec: &Spec) -> io::Error {
     if let Err(error) = confine() {
         return error;
     }
-    let error =
-        Command::new(&spec.program).args(&spec.args).env_clear().envs(spec.env.iter().map(|(k, v)| (k, v))).exec();
+    let error = Command::new(&spec.program).args(&spec.args).env_clear().envs(spec.env.iter().map(|(k, v)| (k, v))).exec();
     io::Error::new(error.kind(), format!("{}: {error}", spec.program.display()))
 }
 

@@ -44,7 +44,9 @@ pub(super) fn enter(view: &View) -> io::Result<()> {
     fs::write(etc.join("passwd"), &view.passwd)?;
     devices(root)?;
     proc(root)?;
-    for (folder, options) in [("tmp", "mode=1777,size=50%"), ("dev/shm", "mode=1777,size=50%"), ("build/home", "mode=1777,size=1g")] {
+    for (folder, options) in
+        [("tmp", "mode=1777,size=50%"), ("dev/shm", "mode=1777,size=50%"), ("build/home", "mode=1777,size=1g")]
+    {
         let path = root.join(folder);
         fs::create_dir_all(&path)?;
         tmpfs(&path, options)?;
@@ -101,7 +103,12 @@ fn bind(from: &Path, to: &Path, write: bool) -> io::Result<()> {
     // Inside a user namespace, flags that the mount already has may not be dropped by the remount.
     let kept = rustix::fs::statvfs(to)?.f_flag;
     let flags = MountFlags::from_bits_retain(kept.bits() as u32)
-        & (MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME | MountFlags::NODIRATIME | MountFlags::RELATIME);
+        & (MountFlags::NOSUID
+            | MountFlags::NODEV
+            | MountFlags::NOEXEC
+            | MountFlags::NOATIME
+            | MountFlags::NODIRATIME
+            | MountFlags::RELATIME);
     mount_remount(to, flags | MountFlags::BIND | MountFlags::RDONLY, "").map_err(|error| named(error.into()))
 }
 
@@ -111,7 +118,8 @@ fn devices(root: &Path) -> io::Result<()> {
     for name in DEVICES {
         bind(&Path::new("/dev").join(name), &dev.join(name), true)?;
     }
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
+    for (name, target) in
+        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
     {
         symlink(target, dev.join(name))?;
     }

@@ -97,7 +97,12 @@ impl LocalSupervisor {
         }
     }
 
-    fn read_output(&self, spec: &InstanceSpec, process: &mut Process, log: OwnedFd) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
+    fn read_output(
+        &self,
+        spec: &InstanceSpec,
+        process: &mut Process,
+        log: OwnedFd,
+    ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
         let mut readers = Vec::new();
         let output = |source, pipe: tokio::net::unix::pipe::Receiver| {
             let (logs, project, deployment) = (self.logs.clone(), spec.project.clone(), spec.deployment.clone());
@@ -216,7 +221,8 @@ impl LocalInstance {
     /// An address that a runner names could be anybody's, the platform's own API included; so it must be a loopback
     /// socket on which that very process listens.
     fn own_address(&self, address: SocketAddr) -> Result<Upstream, StartError> {
-        let owned = address.ip().is_loopback() && listening_inode(address)?.is_some_and(|inode| holds_socket(self.process.id(), inode));
+        let owned =
+            address.ip().is_loopback() && listening_inode(address)?.is_some_and(|inode| holds_socket(self.process.id(), inode));
         if owned { Ok(Upstream::Tcp(address)) } else { Err(StartError::NotItsOwn(address)) }
     }
 

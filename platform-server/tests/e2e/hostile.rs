@@ -64,7 +64,13 @@ async fn hostile_archives_are_refused_with_the_entry_named() {
         (archive(&[good[0], good[1], good[2], (EntryType::Regular, "zeros", &"0".repeat(2_000_000))]), "zeros"),
         (archive(&good[1..]), "shuttle.json"),
         (b"this is no gzip at all".to_vec(), "gzip"),
-        ({ let whole = archive(&good); whole[..whole.len() / 2].to_vec() }, ""),
+        (
+            {
+                let whole = archive(&good);
+                whole[..whole.len() / 2].to_vec()
+            },
+            "",
+        ),
     ] {
         let (status, error) = upload(&platform, body).await;
         assert!(status.is_client_error(), "{named}: {status} {error}");
@@ -124,11 +130,15 @@ fn the_cli_says_what_is_missing_and_exits_as_documented() {
         (run(&["status"], &free, "k"), 4, "hint:"),
         (run(&["status"], &platform.ready.api, "wrong"), 5, "hint:"),
         (run(&["status"], &platform.ready.api, &platform.key), 6, "cargo shuttle deploy"),
-        (run(&["status"], "http://192.0.2.1:8001", "k"), 5, "--insecure"),
+        (run(&["status"], "http://192.0.2.1:8001", "k"), 2, "--insecure"),
         (run(&["deploy", "--allow-dirty", "--name", "Not_A_Label"], &free, "k"), 3, "not-a-label"),
     ] {
         let said = text(&output);
-        assert!(output.status.code() == Some(status) && said.contains(words), "wanted {status} and {words:?}: {:?} {said}", output.status);
+        assert!(
+            output.status.code() == Some(status) && said.contains(words),
+            "wanted {status} and {words:?}: {:?} {said}",
+            output.status
+        );
     }
     std::fs::create_dir(app.file("src/bin")).unwrap();
     std::fs::rename(app.file("src/lib.rs"), app.file("src/main.rs")).unwrap();
@@ -149,7 +159,11 @@ fn the_server_says_why_it_does_not_start() {
     if rustix::process::geteuid().is_root() {
         std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let said = serve(&closed.join("data"), &[]);
-        assert!(!said.status.success() && text(&said).contains("cannot enter") && text(&said).contains("chmod o+x"), "{}", text(&said));
+        assert!(
+            !said.status.success() && text(&said).contains("cannot enter") && text(&said).contains("chmod o+x"),
+            "{}",
+            text(&said)
+        );
     }
     let platform = Platform::start(&[]);
     let said = serve(&platform.data(), &[]);

@@ -126,7 +126,11 @@ async fn two_at_once(platform: &Platform, app: &App) {
     let second = App::copy_of("hello-axum");
     let run = |app: &App, word: &str| {
         app.edit("Hello, world!", word);
-        platform.command(app.path(), &["deploy", "--allow-dirty", "--output", "json"]).stdout(std::process::Stdio::piped()).spawn().unwrap()
+        platform
+            .command(app.path(), &["deploy", "--allow-dirty", "--output", "json"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
     };
     let both = [run(app, "Hello, left!"), run(&second, "Hello, right!")].map(|child| child.wait_with_output().unwrap());
     assert!(both.iter().all(|output| output.status.success()), "{:?}", both.each_ref().map(text));

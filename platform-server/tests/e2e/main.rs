@@ -5,6 +5,7 @@
 //! the test's own platform-server), `SHUTTLE_TEST_REPO` the repository.
 
 mod app;
+mod builds;
 mod examples;
 mod hostile;
 mod life;

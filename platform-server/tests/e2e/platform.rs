@@ -58,7 +58,8 @@ impl Platform {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (server, ready) = spawn(folder.path(), "127.0.0.1:0", "127.0.0.1:0", &arguments);
         let key = fs::read_to_string(&ready.admin_key_file).unwrap().trim().to_owned();
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
+        let client =
+            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
         Self { server, ready, key, arguments, folder, client }
     }
 
@@ -119,7 +120,14 @@ impl Platform {
     /// Deploys, and expects this exit status; gives what was said.
     pub(crate) fn deploy_fails(&self, folder: &Path, status: i32) -> String {
         let output = self.shuttle(folder, &["deploy", "--allow-dirty"]);
-        assert_eq!(output.status.code(), Some(status), "deploying {}: {}\n{}", folder.display(), text(&output), self.server_log());
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "deploying {}: {}\n{}",
+            folder.display(),
+            text(&output),
+            self.server_log()
+        );
         text(&output)
     }
 

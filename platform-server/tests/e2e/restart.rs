@@ -13,7 +13,8 @@ use crate::{app::App, platform::Platform};
 async fn a_deployment_goes_on_after_the_server_was_killed_in_its_build() {
     let mut platform = Platform::start(&[]);
     let app = App::copy_of("hello-axum");
-    let mut cli = platform.command(app.path(), &["deploy", "--allow-dirty"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut cli =
+        platform.command(app.path(), &["deploy", "--allow-dirty"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(cli.stderr.take().unwrap()).lines();
     let compiling = said.find(|line| line.as_ref().is_ok_and(|line| line.contains("Compiling") && line.contains('/')));
     assert!(compiling.is_some(), "it compiles something");

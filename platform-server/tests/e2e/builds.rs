@@ -1,0 +1,144 @@
+//! What a build may and may not do. The packages here have no dependencies, so that each is built in seconds; they are
+//! uploaded as archives made by hand, because the CLI would refuse them.
+
+use flate2::{Compression, write::GzEncoder};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::platform::Platform;
+
+/// A package with these sources.
+fn package(files: &[(&str, &str)]) -> Vec<u8> {
+    let index = json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
+        "sdk_version": "0.1.0", "cli_version": "0.1.0"});
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut add = |path: &str, content: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+    };
+    add("shuttle.json", &index.to_string());
+    for (path, content) in files {
+        add(path, content);
+    }
+    for (path, content) in [
+        ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n"),
+        ("Cargo.lock", "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n"),
+        ("src/lib.rs", ""),
+    ] {
+        if !files.iter().any(|(given, _)| *given == path) {
+            add(path, content);
+        }
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+/// Uploads, waits for the end, and gives the deployment.
+async fn deploy(platform: &Platform, files: &[(&str, &str)]) -> Value {
+    let response = platform.api(Method::POST, "/deploy?project=app").body(package(files)).send().await.unwrap();
+    assert_eq!(response.status(), 202);
+    let deployment: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
+    // The stream of events ends with the deployment's work.
+    let events = platform.api(Method::GET, &format!("{path}/events")).send().await.unwrap().text().await.unwrap();
+    let deployment = platform.api(Method::GET, &path).send().await.unwrap().text().await.unwrap();
+    let mut deployment: Value = serde_json::from_str(&deployment).unwrap();
+    deployment["events"] = events.into();
+    deployment
+}
+
+fn assert_failed(deployment: &Value, kind: &str, words: &str) {
+    assert_eq!(deployment["state"], "error", "{deployment}");
+    assert_eq!(deployment["failure"]["kind"], kind, "{deployment}");
+    let said = deployment["failure"].to_string() + deployment["events"].as_str().unwrap();
+    assert!(said.contains(words), "should say {words:?}: {deployment}");
+}
+
+#[tokio::test]
+async fn a_build_that_cannot_work_is_told_apart() {
+    let platform = Platform::start(&["--build-timeout", "5"]);
+    let source = |url: &str| {
+        format!(
+            "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"b\"\nversion = \"1.0.0\"\nsource = \"{url}\"\n"
+        )
+    };
+    for (files, kind, words) in [
+        (&[("src/lib.rs", "pub fn f() {}")][..], "build", "#[shuttle_service::main]"),
+        (&[("src/lib.rs", "fn")], "build", "does not compile"),
+        (&[("build.rs", "fn main() { loop { std::thread::sleep(std::time::Duration::MAX) } }")], "build", "limit of 5 s"),
+        (&[("build.rs", "fn main() { std::process::exit(9) }")], "build", "exit status: 9"),
+        (&[("Cargo.toml", "[package\n")], "fetch", "Cargo.toml"),
+        (&[("rust-toolchain.toml", "[toolchain]\nchannel = \"1.2.3\"\n")], "build", "rustup toolchain install 1.2.3"),
+        (&[("rust-toolchain.toml", "[toolchain]\npath = \"/tmp\"\n")], "build", "installed toolchains only"),
+        (&[("Cargo.lock", &source("git+file:///etc#0123456789"))], "fetch", "git+file:///etc"),
+        (&[("Cargo.lock", &source("git+ssh://git@example.invalid/b#0123456789"))], "fetch", "does not fetch from"),
+    ] {
+        assert_failed(&deploy(&platform, files).await, kind, words);
+    }
+}
+
+/// Programs that cargo would start for an uploaded configuration: never in the step that has the network.
+#[tokio::test]
+async fn an_uploaded_cargo_configuration_runs_nothing_while_dependencies_are_fetched() {
+    let platform = Platform::start(&[]);
+    let config = "[build]\nrustc = \"/build/tree/evil\"\nrustc-wrapper = \"/build/tree/evil\"\n[alias]\nfetch = \"run\"\n";
+    let deployment = deploy(&platform, &[(".cargo/config.toml", config), ("src/lib.rs", "pub fn f() {}")]).await;
+    // It fails in the build, which is confined, and not before.
+    assert_failed(&deployment, "build", "evil");
+}
+
+#[tokio::test]
+async fn a_build_sees_nothing_of_the_server() {
+    let platform = Platform::start(&[]);
+    let health = platform.api(Method::GET, "/healthz").send().await.unwrap().text().await.unwrap();
+    if !health.contains("namespace") || health.contains("no user namespaces") {
+        eprintln!("skipped: this machine has no namespaces to build in: {health}");
+        return;
+    }
+    let secret = platform.ready.admin_key_file.display().to_string();
+    let api = platform.ready.api.strip_prefix("http://").unwrap();
+    let outside = std::env::temp_dir().join(format!("shuttle-escape-{}", std::process::id()));
+    let script = format!(
+        r#"fn main() {{
+            let closed = |what: &str, open: bool| assert!(!open, "the build could {{what}}");
+            closed("read the key", std::fs::read({secret:?}).is_ok());
+            closed("reach the API", std::net::TcpStream::connect({api:?}).is_ok());
+            closed("write to its sources", std::fs::write("/build/tree/x", "").is_ok());
+            closed("write to the toolchain", std::fs::write("/build/toolchain/x", "").is_ok());
+            closed("write to the registry", std::fs::write("/build/cargo/x", "").is_ok());
+            closed("write to the system", std::fs::write("/usr/x", "").is_ok() || std::fs::write("/etc/x", "").is_ok());
+            closed("see other processes", std::fs::read_dir("/proc").unwrap().flatten().filter(|e| e.file_name().to_str().unwrap().parse::<u32>().is_ok()).count() > 20);
+            closed("see a home folder", std::fs::read_dir("/root").is_ok() || std::fs::read_dir("/home").is_ok());
+            for (name, _) in std::env::vars() {{
+                closed(&format!("see the variable {{name}}"), ["SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy", "SHUTTLE_API_KEY", "SHUTTLE_TEST_REPO"].contains(&name.as_str()));
+            }}
+            std::fs::write({outside:?}, "only in its own /tmp").unwrap();
+            panic!("all closed");
+        }}"#
+    );
+    assert_failed(&deploy(&platform, &[("build.rs", &script)]).await, "build", "all closed");
+    assert!(!outside.exists());
+}
+
+#[tokio::test]
+async fn deleting_a_project_ends_its_build() {
+    let platform = Platform::start(&[]);
+    let endless = [("build.rs", "fn main() { loop { std::thread::sleep(std::time::Duration::MAX) } }")];
+    let deploying = deploy(&platform, &endless);
+    let deleting = async {
+        // Deleted once the build script runs.
+        while platform.processes().iter().all(|pid| !is_build_script(*pid)) {
+            tokio::task::yield_now().await;
+        }
+        platform.api(Method::DELETE, "/projects/app").send().await.unwrap().status()
+    };
+    let (deployment, status) = tokio::join!(deploying, deleting);
+    assert_eq!((deployment["state"].as_str(), status.as_u16()), (Some("deleted"), 200), "{deployment}");
+    assert!(deployment["events"].as_str().unwrap().contains(r#""result":"deleted""#), "{deployment}");
+    platform.assert_no_process_left();
+}
+
+fn is_build_script(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("build-script-build"))
+}
