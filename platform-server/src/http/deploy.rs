@@ -6,11 +6,12 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
     Json,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{Query, State},
     http::StatusCode,
 };
@@ -28,6 +29,9 @@ use crate::{
     deployment::{Digest, launcher::files},
     provision::secret,
 };
+
+/// Longest reading of an upload that is refused already.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 pub(super) struct Parameters {
@@ -48,7 +52,12 @@ pub(super) async fn deploy(
     if api.driver.queue.len() >= api.limits.max_queued {
         return Err(Error::too_many(api.limits.max_queued));
     }
-    let (archive, digest) = receive(&api, body).await?;
+    let mut pieces = body.into_data_stream();
+    let received = receive(&api, &mut pieces).await;
+    if received.is_err() {
+        drain(&mut pieces, api.limits.max_archive_bytes).await;
+    }
+    let (archive, digest) = received?;
     let id = new_id()?;
     let stored = api.archives.join(format!("{}.tar.gz", digest.as_str()));
     let index = place(&api, &id, archive, stored).await?;
@@ -70,12 +79,11 @@ pub(super) async fn deploy(
 }
 
 /// Writes the body to a file beside the archives, never holding more than a piece of it.
-async fn receive(api: &Api, body: Body) -> Result<(tempfile::NamedTempFile, Digest), Error> {
+async fn receive(api: &Api, stream: &mut BodyDataStream) -> Result<(tempfile::NamedTempFile, Digest), Error> {
     let archives = api.archives.clone();
     let temporary = blocking(move || tempfile::NamedTempFile::new_in(archives)).await?;
     let mut file = tokio::fs::File::from_std(temporary.as_file().try_clone()?);
     let (mut hash, mut received) = (Sha256::new(), 0u64);
-    let mut stream = body.into_data_stream();
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|_| Error::bad_request("the upload broke off").hint("try again: nothing was changed"))?;
         received += piece.len() as u64;
@@ -88,6 +96,21 @@ async fn receive(api: &Api, body: Body) -> Result<(tempfile::NamedTempFile, Dige
     file.flush().await?;
     file.sync_data().await?;
     Ok((temporary, Digest::new(&hash.finalize())))
+}
+
+/// Reads on what a client still sends, within reason: one whose connection is closed in the middle of its upload reports a
+/// broken pipe instead of the answer.
+async fn drain(stream: &mut BodyDataStream, most: u64) {
+    let mut left = most;
+    let reading = async {
+        while let Some(Ok(piece)) = stream.next().await {
+            left = left.saturating_sub(piece.len() as u64);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_LIMIT, reading).await;
 }
 
 /// Unpacks the archive into the deployment's own folder and keeps it under its digest.

@@ -1,6 +1,6 @@
 //! Bad input and missing things: a clear error, and nothing lost or written. Nothing is built here.
 
-use std::{io::Write, path::Path};
+use std::path::Path;
 
 use flate2::{Compression, write::GzEncoder};
 use reqwest::{Method, StatusCode};
@@ -146,6 +146,32 @@ fn the_cli_says_what_is_missing_and_exits_as_documented() {
     assert!(said.contains("src/lib.rs"), "{said}");
 }
 
+#[tokio::test]
+async fn a_full_disk_is_said_and_nothing_is_lost() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can mount a small disk");
+        return;
+    }
+    let platform = Platform::start_on_disk_of("8m");
+    let app = App::copy_of("hello-axum");
+    let mut number = 1u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (number >> 56) as u8
+    })
+    .take(12_000_000)
+    .collect();
+    std::fs::write(app.file("noise"), noise).unwrap();
+    let said = platform.deploy_fails(app.path(), 6);
+    assert!(said.contains("disk is full") && said.contains("hint: "), "{said}");
+    let projects = platform.api(Method::GET, "/projects").send().await.unwrap().text().await.unwrap();
+    assert_eq!(projects, "[]");
+    // What was refused has left no trace: there is room again for what fits.
+    std::fs::remove_file(app.file("noise")).unwrap();
+    let accepted = platform.shuttle(app.path(), &["deploy", "--allow-dirty", "--no-follow"]);
+    assert!(accepted.status.success(), "{}", text(&accepted));
+}
+
 #[test]
 fn the_server_says_why_it_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -170,5 +196,4 @@ fn the_server_says_why_it_does_not_start() {
     assert!(!said.status.success() && text(&said).contains("in use by another platform-server"), "{}", text(&said));
     let said = serve(&platform.data().with_file_name("other"), &["--runner", "/nonexistent"]);
     assert!(!said.status.success() && text(&said).contains("hint: "), "{}", text(&said));
-    let _ = std::io::stderr().flush();
 }
