@@ -97,16 +97,18 @@ fn leftovers(marker: &str, uids: Option<&std::ops::Range<u32>>) -> io::Result<Ve
             std::fs::read(entry.path().join("environ"))
                 .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()))
         };
-        // A zombie has ended; its parent has yet to notice.
-        let zombie = || {
-            std::fs::read_to_string(entry.path().join("stat"))
-                .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
-        };
-        if (of_ours || marked()) && !zombie() {
+        if (of_ours || marked()) && is_running(pid) {
             found.push(pid);
         }
     }
     Ok(found)
+}
+
+/// Whether there is such a process and it has not ended. A zombie has ended; its parent has yet to notice, which can take
+/// seconds in containers whose first process is slow to.
+pub(crate) fn is_running(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
 }
 
 /// One child and its process group. Dropping it kills the group.

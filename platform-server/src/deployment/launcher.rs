@@ -51,7 +51,7 @@ impl LaunchError {
         match self {
             Self::Provision(error) => error.hint(),
             Self::Start(StartError::Io(_)) => "the server's log has more".into(),
-            Self::Start(_) => "its last log lines are below; all of them: cargo shuttle logs".into(),
+            Self::Start(_) => "all of its log: cargo shuttle logs".into(),
             Self::NotReady(_) => {
                 "the annotated function must return its service, not serve it itself; if it needs longer, raise the server's --start-timeout".into()
             }

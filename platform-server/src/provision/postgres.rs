@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     db::ResourceRow,
-    process::describe,
+    process::{describe, is_running},
     sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
 };
 
@@ -78,6 +78,7 @@ impl Postgres {
             let own = OwnCluster { sandbox, folder, sockets, uid };
             let binaries = own.binaries()?;
             own.initialise(&binaries).await?;
+            own.remove_stale_pid_file()?;
             *service = Some(Service::start(sandbox.clone(), own.definition(&binaries)?));
         }
         if let Some(service) = service.as_ref() {
@@ -256,6 +257,17 @@ impl OwnCluster<'_> {
             return Err(ProvisionError::Postgres(format!("initdb ended with {}: {}", describe(status), why.trim())));
         }
         Ok(fs::rename(unfinished, self.cluster())?)
+    }
+
+    /// Postgres refuses to start while the process exists that its pid file names, even as a zombie, which is what a killed
+    /// one is until somebody reaps it.
+    fn remove_stale_pid_file(&self) -> io::Result<()> {
+        let path = self.cluster().join("postmaster.pid");
+        let pid = fs::read_to_string(&path).ok().and_then(|text| text.lines().next()?.trim().parse().ok());
+        match pid {
+            Some(pid) if !is_running(pid) => fs::remove_file(path),
+            _ => Ok(()),
+        }
     }
 
     fn definition(&self, binaries: &Path) -> Result<Definition, ProvisionError> {

@@ -30,6 +30,13 @@ async fn every_example_does_what_it_says_and_keeps_its_data() {
     follows(&platform, &short).await;
     assert!(visits(&platform).await > count, "Redis keeps what it was told");
 
+    // Its databases are started again when they die, and the apps find them again.
+    for program in ["postgres", redis_program()] {
+        platform.kill_program(program);
+    }
+    platform.get_until("url-shortener", &short, |status, _| status / 100 == 3).await;
+    platform.get_until("visit-counter", "/", |status, _| status == 200).await;
+
     let app = App::copy_of("url-shortener");
     let deleted = platform.shuttle(app.path(), &["delete", "--yes"]);
     assert!(deleted.status.success(), "{}", text(&deleted));
@@ -39,6 +46,15 @@ async fn every_example_does_what_it_says_and_keeps_its_data() {
     assert_eq!(platform.get("url-shortener", "/").await.0, 404, "deleted stays deleted");
     platform.deploy(app.path());
     follows(&platform, &short).await;
+}
+
+/// Which of the two is installed; the platform prefers the first.
+fn redis_program() -> &'static str {
+    let names = ["redis-server", "valkey-server"];
+    names
+        .into_iter()
+        .find(|name| std::path::Path::new("/usr/bin").join(name).exists())
+        .expect("neither Redis nor Valkey is installed")
 }
 
 async fn shorten(platform: &Platform) -> String {

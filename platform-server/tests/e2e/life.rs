@@ -93,7 +93,8 @@ async fn broken_starts_leave_the_old_version(platform: &Platform, app: &App) {
         ("    println!(\"a last word\"); std::future::pending::<()>().await; Ok(router())", &["within 4 s", "a last word"]),
     ] {
         app.write(&with_main(body));
-        let said = platform.deploy_fails(app.path(), 8);
+        // The CLI wraps its lines.
+        let said = platform.deploy_fails(app.path(), 8).split_whitespace().collect::<Vec<_>>().join(" ");
         for words in wanted {
             assert!(said.contains(words), "{body} should say {words:?}: {said}");
         }
@@ -129,6 +130,7 @@ async fn two_at_once(platform: &Platform, app: &App) {
         platform
             .command(app.path(), &["deploy", "--allow-dirty", "--output", "json"])
             .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap()
     };

@@ -97,7 +97,8 @@ impl Platform {
 
     pub(crate) fn start_again(&mut self) {
         let address = |url: &str| url.strip_prefix("http://").unwrap().to_owned();
-        let (server, ready) = spawn(self.folder.path(), self.disk, &address(&self.ready.api), &address(&self.ready.proxy), &self.arguments);
+        let (server, ready) =
+            spawn(self.folder.path(), self.disk, &address(&self.ready.api), &address(&self.ready.proxy), &self.arguments);
         self.server = server;
         assert_eq!(fs::read_to_string(&ready.admin_key_file).unwrap().trim(), self.key, "the key survives a restart");
         self.ready = ready;
@@ -189,6 +190,17 @@ impl Platform {
                 .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()))
         })
         .collect()
+    }
+
+    /// Kills the platform's servers of this program, as a crash would.
+    pub(crate) fn kill_program(&self, program: &str) {
+        let of_program = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == program);
+        let found: Vec<u32> = self.processes().into_iter().filter(of_program).collect();
+        assert!(!found.is_empty(), "no {program} runs");
+        for pid in found {
+            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
     }
 
     /// Waits until no process of this platform's is left.
