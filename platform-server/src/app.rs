@@ -52,6 +52,8 @@ pub(crate) enum AppError {
     NoRunner(PathBuf),
     #[error("the Postgres URL cannot be read: {0}")]
     PostgresUrl(String),
+    #[error("this root may not confine what it runs: {0}")]
+    Unconfined(String),
     #[error("`{0}` cannot be a domain")]
     Domain(String),
     #[error(transparent)]
@@ -73,6 +75,10 @@ impl AppError {
                 Some("install it beside platform-server (cargo xtask install does), or name it: --runner FILE".into())
             }
             Self::PostgresUrl(_) => Some("it looks like postgres://user:password@host:5432/postgres".into()),
+            Self::Unconfined(_) => Some(
+                "in a container, give it CAP_SYS_ADMIN, CAP_SYS_PTRACE and all uids; or run platform-server as an ordinary user"
+                    .into(),
+            ),
             Self::Domain(_) => Some("for example --domain apps.example.com".into()),
             Self::Bind { .. } | Self::Db(_) | Self::Io(_) => None,
         }
@@ -96,7 +102,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     if leftovers > 0 {
         tracing::info!(processes = leftovers, "ended what an earlier server left running");
     }
-    let sandbox = Sandbox::probe(spawner.clone(), &data.run.join("root"), root).await?;
+    let sandbox = Sandbox::probe(spawner.clone(), &data.run.join("root"), uids.fetch()).await?.map_err(AppError::Unconfined)?;
     let api_listener = bind("the API", config.api).await?;
     let proxy_listener = bind("the proxy", config.proxy).await?;
     let stop = CancellationToken::new();
@@ -163,7 +169,7 @@ fn runner(config: &Serve) -> Result<PathBuf, AppError> {
 async fn uid_range(db: &Db, data: &DataDir) -> Result<UidRange, AppError> {
     const KEY: &str = "uid_range";
     let known = db.setting(KEY).await?.and_then(|text| text.parse().ok());
-    let range = UidRange::take(std::path::Path::new("/run/platform-server"), data.path(), known)?;
+    let range = UidRange::take(std::path::Path::new("/var/lib/platform-server-uids"), data.path(), known)?;
     db.set_setting(KEY, range.number.to_string()).await?;
     Ok(range)
 }
@@ -202,7 +208,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     let (admin_key_file, key) = data.admin_key()?;
     db.set_key("admin", hash_key(&key)).await?;
 
-    let logs = LogStore::open(&data.join("logs"), LogLimits::default())?;
+    let logs = LogStore::open(data.join("logs"), LogLimits::default())?;
     let events = EventStore::new(&data.join("deployments"));
     let artifacts = ArtifactStore::new(data.join("artifacts"));
     let routes = Arc::new(Routes::default());
@@ -250,6 +256,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         events,
         queue,
         under_way: Mutex::default(),
+        not_stored: Mutex::default(),
         swaps: Mutex::default(),
         tasks: TaskTracker::new(),
         stop: stop.clone(),
@@ -262,7 +269,6 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         archive_limits: ArchiveLimits { unpacked_bytes: limits.max_unpacked_bytes, ..ArchiveLimits::default() },
         archives: data.join("archives"),
         deployments: data.join("deployments"),
-        uids,
         protections: sandbox.tier().describe(),
         stop: stop.clone(),
     });

@@ -36,6 +36,8 @@ pub(crate) enum DataDirError {
     Closed { folder: PathBuf, mode: u32 },
     #[error("{} belongs to another user (uid {owner})", .folder.display())]
     Foreign { folder: PathBuf, owner: u32 },
+    #[error("{} was made by a server that ran as another user (uid {owner}), and its files belong to that one", .folder.display())]
+    MadeBy { folder: PathBuf, owner: u32 },
     #[error("the path {} is too long for sockets", .0.display())]
     TooLong(PathBuf),
 }
@@ -43,6 +45,7 @@ pub(crate) enum DataDirError {
 impl DataDirError {
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::MadeBy { .. } => "run the server as that user, or choose another one: --data-dir DIR".into(),
             Self::NoHome | Self::TooLong(_) => "choose another one: --data-dir DIR".into(),
             Self::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 "choose one that you may write to: --data-dir DIR".into()
@@ -83,7 +86,11 @@ impl DataDir {
         if root {
             enterable_by_others(&path)?;
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(at(&path))?;
+        let lock = private_file(&path.join("lock")).map_err(at(&path))?;
+        let owner = lock.metadata().map_err(at(&path))?.uid();
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(DataDirError::MadeBy { folder: path, owner });
+        }
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(DataDirError::InUse(path));
         }
@@ -144,6 +151,14 @@ impl DataDir {
         file.persist(&path).map_err(|error| error.error)?;
         Ok((path, key))
     }
+}
+
+/// Opens a file that its owner alone may read, making it if it is missing.
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// Every folder above must let others pass. Found out before anything starts, instead of by an `EACCES` from deep inside.

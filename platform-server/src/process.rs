@@ -58,26 +58,34 @@ impl Spawner {
     /// Kills what a server that was killed has left: processes that carry the marker, and, where the server is root,
     /// every process of the uids that it gives to others.
     pub(crate) fn kill_leftovers(&self, uids: Option<std::ops::Range<u32>>) -> io::Result<usize> {
-        let marker = format!("{MARKER}={}", self.marker);
-        let own = std::process::id();
-        let mut killed = 0;
-        // A process may fork while the list is read; so until a pass finds nothing.
-        for _ in 0..100 {
-            let found = leftovers(&marker, uids.as_ref())?.into_iter().filter(|pid| *pid != own).collect::<Vec<_>>();
-            if found.is_empty() {
-                return Ok(killed);
-            }
-            for pid in found {
-                let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
-                let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-                if pidfd_send_signal(&fd, Signal::KILL).is_ok() {
-                    killed += 1;
-                    wait_for_end(&fd);
-                }
+        kill_all(Some(&format!("{MARKER}={}", self.marker)), uids.as_ref())
+    }
+
+    /// Kills every process of these uids, which nobody has but what this server starts.
+    pub(crate) fn kill_users(&self, uids: std::ops::Range<u32>) -> io::Result<usize> {
+        kill_all(None, Some(&uids))
+    }
+}
+
+fn kill_all(marker: Option<&str>, uids: Option<&std::ops::Range<u32>>) -> io::Result<usize> {
+    let own = std::process::id();
+    let mut killed = 0;
+    // A process may fork while the list is read; so until a pass finds nothing.
+    for _ in 0..100 {
+        let found = leftovers(marker, uids)?.into_iter().filter(|pid| *pid != own).collect::<Vec<_>>();
+        if found.is_empty() {
+            return Ok(killed);
+        }
+        for pid in found {
+            let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+            let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            if pidfd_send_signal(&fd, Signal::KILL).is_ok() {
+                killed += 1;
+                wait_for_end(&fd);
             }
         }
-        Ok(killed)
     }
+    Ok(killed)
 }
 
 /// A pidfd is readable once the process has ended. Bounded: a process in uninterruptible sleep takes its time.
@@ -86,7 +94,7 @@ fn wait_for_end(fd: &OwnedFd) {
     let _ = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&Timespec { tv_sec: 5, tv_nsec: 0 }));
 }
 
-fn leftovers(marker: &str, uids: Option<&std::ops::Range<u32>>) -> io::Result<Vec<u32>> {
+fn leftovers(marker: Option<&str>, uids: Option<&std::ops::Range<u32>>) -> io::Result<Vec<u32>> {
     use std::os::unix::fs::MetadataExt;
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
@@ -94,8 +102,10 @@ fn leftovers(marker: &str, uids: Option<&std::ops::Range<u32>>) -> io::Result<Ve
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let of_ours = entry.metadata().is_ok_and(|metadata| uids.is_some_and(|uids| uids.contains(&metadata.uid())));
         let marked = || {
-            std::fs::read(entry.path().join("environ"))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()))
+            marker.is_some_and(|marker| {
+                std::fs::read(entry.path().join("environ"))
+                    .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line == marker.as_bytes()))
+            })
         };
         if (of_ours || marked()) && is_running(pid) {
             found.push(pid);

@@ -5,13 +5,15 @@
 //! its app and one for its Redis, and the platform one each for fetching and for Postgres.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Seek, Write},
     ops::Range,
     path::Path,
 };
 
 use rustix::fs::{FlockOperation, flock};
+
+use crate::data_dir::private_file;
 
 /// First uid of the first range: above what distributions, containers and systemd give out.
 const FIRST: u32 = 1_879_048_192;
@@ -94,7 +96,7 @@ impl UidRange {
 
     fn lock(locks: &Path, number: u32, data_dir: &Path, known: bool) -> io::Result<Option<Self>> {
         let path = locks.join(format!("uids-{number}"));
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = private_file(&path)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(None);
         }

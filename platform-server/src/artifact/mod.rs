@@ -72,8 +72,7 @@ impl ArtifactStore {
     /// read; so the path is resolved without following any.
     pub(crate) async fn store(&self, target: &Path, file: &Path, max_bytes: u64) -> Result<Digest, ArtifactError> {
         let (folder, target, file) = (self.folder.clone(), target.to_path_buf(), file.to_path_buf());
-        let stored = blocking(move || Ok(copy(&folder, &target, &file, max_bytes))).await?;
-        stored
+        blocking(move || Ok(copy(&folder, &target, &file, max_bytes))).await?
     }
 
     /// Reads the manifest of the crate out of a stored artifact.

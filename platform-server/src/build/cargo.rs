@@ -157,7 +157,7 @@ impl CargoRun<'_> {
             env,
             cwd: paths.home.clone(),
             uid,
-            view: self.builder.sandbox.view(mounts, Share { network: true, pids: false }, uid),
+            view: self.builder.sandbox.view(mounts, Share { network: true, ..Share::default() }, uid),
             limits: Limits { open_files: Some(4096), ..Limits::default() },
             death_signal: DeathSignal::Kill,
             nice: 5,

@@ -11,16 +11,16 @@ use serde::Deserialize;
 /// Most bytes of cargo's own stderr that are kept for the failure's message.
 const MAX_ERROR: usize = 4096;
 
+/// Longest name of a unit that is told, in characters.
+const MAX_UNIT: usize = 100;
+
 #[derive(Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
+#[serde(tag = "reason")]
 enum Message {
-    CompilerMessage {
-        message: Diagnostic,
-    },
-    CompilerArtifact {
-        target: Target,
-        filenames: Vec<PathBuf>,
-    },
+    #[serde(rename = "compiler-message")]
+    Diagnostic { message: Diagnostic },
+    #[serde(rename = "compiler-artifact")]
+    Artifact { target: Target, filenames: Vec<PathBuf> },
     #[serde(other)]
     Other,
 }
@@ -67,11 +67,11 @@ impl Messages {
     /// One line of stdout.
     pub(crate) fn stdout(&mut self, line: &str) -> Option<Event> {
         match serde_json::from_str(line) {
-            Ok(Message::CompilerMessage { message }) => {
+            Ok(Message::Diagnostic { message }) => {
                 self.errors += usize::from(message.level.starts_with("error"));
                 message.rendered.map(|text| Event::Output { text })
             }
-            Ok(Message::CompilerArtifact { target, filenames }) => {
+            Ok(Message::Artifact { target, filenames }) => {
                 if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|kind| kind == "cdylib") {
                     self.artifact =
                         filenames.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "so"));
@@ -126,7 +126,7 @@ fn progress(text: &str) -> Option<(u32, u32, String)> {
     let (numbers, units) = rest.split_once(':').unwrap_or((rest, ""));
     let (done, total) = numbers.trim().split_once('/')?;
     let unit = units.split(',').next().unwrap_or_default().trim();
-    Some((done.parse().ok()?, total.parse().ok()?, unit.to_owned()))
+    Some((done.parse().ok()?, total.parse().ok()?, unit.chars().take(MAX_UNIT).collect()))
 }
 
 /// Without escape sequences, which cargo uses for colours and to clear a line.

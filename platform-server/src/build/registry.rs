@@ -29,7 +29,8 @@ impl Registry {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         for registry in folders(&self.home.join("registry/src"))? {
             for unpacked in folders(&registry)? {
-                if !opened.contains(&unpacked) {
+                // cargo writes this file last; a crate without it is still being unpacked, by another fetch.
+                if !opened.contains(&unpacked) && unpacked.join(".cargo-ok").exists() {
                     open(&unpacked)?;
                     opened.insert(unpacked);
                 }
@@ -82,6 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let unpacked = folder.path().join("home/registry/src/index/a-1.0.0");
         fs::create_dir_all(unpacked.join("src")).unwrap();
+        fs::write(unpacked.join(".cargo-ok"), "").unwrap();
         let (closed, outside) = (unpacked.join("src/lib.rs"), folder.path().join("outside"));
         for path in [&closed, &outside] {
             fs::write(path, "").unwrap();

@@ -62,7 +62,13 @@ fn manifest_sources(table: &toml::Table, file: &str) -> Result<(), SourceError> 
     for (key, value) in table {
         match value {
             Value::String(url) if key == "git" || key == "registry-index" => allowed(url, file)?,
-            Value::Table(inner) if key != "metadata" => manifest_sources(inner, file)?,
+            Value::Table(inner) if key == "package" || key == "workspace" => {
+                // `metadata` there is other tools' own; a dependency of that name is not.
+                let mut inner = inner.clone();
+                inner.remove("metadata");
+                manifest_sources(&inner, file)?;
+            }
+            Value::Table(inner) => manifest_sources(inner, file)?,
             _ => {}
         }
     }
@@ -110,6 +116,7 @@ mod tests {
         }
         for manifest in [
             "[dependencies]\na = { git = \"file:///srv/secret\" }",
+            "[dependencies]\nmetadata = { git = \"file:///srv/secret\" }",
             "[dependencies.a]\ngit = \"/srv/secret\"",
             "[patch.crates-io]\na = { git = \"ssh://git@example.com/a\" }",
             "[target.'cfg(unix)'.build-dependencies]\na = { version = \"1\", registry-index = \"file:///srv/index\" }",

@@ -7,11 +7,12 @@ mod deployments;
 mod resources;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use crate::data_dir::private_file;
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(crate) use deployments::{NewDeployment, ProjectRow};
@@ -25,6 +26,8 @@ const SCHEMA_VERSION: u32 = 1;
 pub(crate) enum DbError {
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    #[error("{}: {}", .0.display(), .1)]
+    File(PathBuf, std::io::Error),
     #[error("the database holds something unreadable: {0}")]
     Corrupt(String),
     #[error("the data directory belongs to a newer platform-server (schema {0}); update the server")]
@@ -49,6 +52,8 @@ pub(crate) struct Db {
 impl Db {
     /// Opens the file, making it if it is missing.
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
+        // It holds credentials, and the folders around it let others pass. SQLite's other files take this one's mode.
+        private_file(path).map_err(|error| DbError::File(path.to_path_buf(), error))?;
         let connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         // FULL: what was acknowledged to a client survives a loss of power, not only a crash.

@@ -36,6 +36,8 @@ pub(crate) struct Driver {
     pub(crate) queue: Queue,
     /// Deployments that are being driven, and how to stop that.
     pub(crate) under_way: Mutex<HashMap<String, CancellationToken>>,
+    /// What could not be stored in the database, for those who ask until the next start.
+    pub(crate) not_stored: Mutex<HashMap<String, Failure>>,
     /// Starting and swapping happen one at a time for each project.
     pub(crate) swaps: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
     pub(crate) tasks: TaskTracker,
@@ -78,6 +80,25 @@ impl Driver {
         Ok(())
     }
 
+    /// How a deployment ended that nobody drives any more; `None` while somebody does, or where there is none.
+    pub(crate) async fn at_rest(&self, id: &str) -> Result<Option<Outcome>, DbError> {
+        if self.under_way().contains_key(id) {
+            return Ok(None);
+        }
+        if let Some(failure) = self.not_stored.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            return Ok(Some(Outcome::Failed { failure: failure.clone() }));
+        }
+        Ok(self.db.deployment(id.to_owned()).await?.and_then(|deployment| match deployment {
+            Deployment::Deployed(Deployed { built }) => {
+                Some(Outcome::Deployed { url: self.launcher.address.url(&built.meta.project) })
+            }
+            Deployment::Built(built) => built.superseded_by.map(|by| Outcome::Superseded { by }),
+            Deployment::Error(failed) => Some(Outcome::Failed { failure: failed.failure }),
+            Deployment::Deleted(_) => Some(Outcome::Deleted),
+            Deployment::Queued(_) | Deployment::Loaded(_) => None,
+        }))
+    }
+
     /// Stores a deployment whose files are in place, and queues it.
     pub(crate) async fn submit(&self, new: NewDeployment) -> Result<Deployment, DbError> {
         let queued = self.db.create_deployment(new).await?;
@@ -105,6 +126,7 @@ impl Driver {
         let swap = self.swap_of(project.id);
         let _alone = swap.lock().await;
         self.instances.remove(project.id).await;
+        self.launcher.provisioner.redis.stop_project(project.id).await;
         Ok(Some(kept))
     }
 
@@ -251,6 +273,7 @@ impl Driver {
             exit_status: None,
             log: Vec::new(),
         };
+        self.not_stored.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), failure.clone());
         self.finish(id, Outcome::Failed { failure });
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::Stream;
-use platform_wire::Event;
+use platform_wire::{Event, Outcome};
 use tokio::sync::watch;
 
 /// Most bytes of compiler output that are kept for one deployment.
@@ -59,9 +59,15 @@ impl EventStore {
             open.insert(id.to_owned(), Writer::open(&self.path(id))?);
         }
         let Some(writer) = open.get_mut(id) else { return Ok(()) };
-        if let Event::Output { text } = event {
+        // What the user's code can make as much of as it likes. Everything else is bounded by the states.
+        let size = match event {
+            Event::Output { text } => text.len(),
+            Event::Progress { unit, .. } => 64 + unit.len(),
+            _ => 0,
+        };
+        if size > 0 {
             let before = writer.output;
-            writer.output += text.len() as u64;
+            writer.output += size as u64;
             if before > MAX_OUTPUT {
                 return Ok(());
             }
@@ -73,25 +79,32 @@ impl EventStore {
         writer.line(event)
     }
 
-    /// Follows a deployment's events from the one after `after`, until the last one. Ends early only when the server
-    /// does.
-    pub(crate) fn follow(&self, id: String, after: u64) -> impl Stream<Item = (u64, Event)> + Send + use<> {
+    /// Follows a deployment's events from the one after `after`, until the last one.
+    ///
+    /// `at_rest` is how a deployment ended that nobody drives any more: if its file has no end (the server was killed, or
+    /// its disk was full), this is told as the last event instead of waiting for one.
+    pub(crate) fn follow(
+        &self,
+        id: String,
+        after: u64,
+        at_rest: Option<Outcome>,
+    ) -> impl Stream<Item = (u64, Event)> + Send + use<> {
         let store = self.clone();
         futures_util::stream::unfold(
-            Follower { store, id, next: after, offset: 0, line: 0, pending: Vec::new().into_iter(), finished: false },
+            Follower { store, id, next: after, offset: 0, line: 0, pending: Vec::new().into_iter(), finished: false, at_rest },
             |mut follower| async move { follower.next().await.map(|item| (item, follower)) },
         )
     }
 
-    fn watch(&self, id: &str) -> io::Result<Option<watch::Receiver<u64>>> {
+    fn watch(&self, id: &str) -> io::Result<watch::Receiver<u64>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(writer) = open.get(id) {
-            return Ok(Some(writer.written.subscribe()));
+            return Ok(writer.written.subscribe());
         }
         let writer = Writer::open(&self.path(id))?;
         let receiver = writer.written.subscribe();
         open.insert(id.to_owned(), writer);
-        Ok(Some(receiver))
+        Ok(receiver)
     }
 }
 
@@ -126,6 +139,7 @@ struct Follower {
     line: u64,
     pending: std::vec::IntoIter<(u64, Event)>,
     finished: bool,
+    at_rest: Option<Outcome>,
 }
 
 impl Follower {
@@ -141,16 +155,21 @@ impl Follower {
             if self.finished {
                 return None;
             }
-            // Subscribed before the file is read, so that a line written in between is seen.
-            let mut written = self.store.watch(&self.id).ok()??;
+            self.pending = self.read().ok()?.into_iter();
+            if self.pending.len() > 0 {
+                continue;
+            }
+            if let Some(outcome) = self.at_rest.take() {
+                self.finished = true;
+                return Some((self.line + 1, Event::Finished { outcome }));
+            }
+            // Read once more after subscribing, so that a line written in between is seen.
+            let mut written = self.store.watch(&self.id).ok()?;
             written.mark_unchanged();
             self.pending = self.read().ok()?.into_iter();
-            if self.pending.len() == 0 && written.changed().await.is_err() {
-                // The writer is gone: either the last event was just written, or the server stops.
-                self.pending = self.read().ok()?.into_iter();
-                if self.pending.len() == 0 {
-                    return None;
-                }
+            if self.pending.len() == 0 {
+                // An error means that the writer is gone, because it has written the last event; that is read next.
+                let _ = written.changed().await;
             }
         }
     }
@@ -178,7 +197,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt;
-    use platform_wire::{Outcome, State};
+    use platform_wire::State;
 
     use super::*;
 
@@ -195,7 +214,7 @@ mod tests {
     async fn a_follower_sees_what_was_and_what_comes_and_then_the_end() {
         let (_folder, store) = store();
         store.append("d", &Event::State { state: State::Queued });
-        let mut events = Box::pin(store.follow("d".into(), 0));
+        let mut events = Box::pin(store.follow("d".into(), 0, None));
         assert_eq!(events.next().await, Some((1, Event::State { state: State::Queued })));
         store.append("d", &Event::State { state: State::Built });
         store.append("d", &FINISHED);
@@ -211,15 +230,10 @@ mod tests {
             store.append("d", &Event::Position { ahead });
         }
         drop(store);
-        fs::OpenOptions::new()
-            .append(true)
-            .open(folder.path().join("d/events.jsonl"))
-            .unwrap()
-            .write_all(b"{\"type\":\"st")
-            .unwrap();
+        OpenOptions::new().append(true).open(folder.path().join("d/events.jsonl")).unwrap().write_all(b"{\"type\":\"st").unwrap();
         let store = EventStore::new(folder.path());
         store.append("d", &FINISHED);
-        let events: Vec<_> = store.follow("d".into(), 598).collect().await;
+        let events: Vec<_> = store.follow("d".into(), 598, None).collect().await;
         assert_eq!(events, [(599, Event::Position { ahead: 598 }), (600, Event::Position { ahead: 599 }), (601, FINISHED)]);
     }
 
@@ -231,8 +245,22 @@ mod tests {
             store.append("d", &Event::Output { text: text.clone() });
         }
         store.append("d", &FINISHED);
-        let events: Vec<_> = store.follow("d".into(), 0).collect().await;
+        let events: Vec<_> = store.follow("d".into(), 0, None).collect().await;
         assert_eq!(events.len(), 10);
         assert!(matches!(&events[8].1, Event::Output { text } if text.contains("left out")));
+    }
+
+    #[tokio::test]
+    async fn a_deployment_at_rest_whose_end_was_never_written_ends_all_the_same() {
+        let (_folder, store) = store();
+        store.append("d", &Event::State { state: State::Built });
+        for after in [0, 1] {
+            let events: Vec<_> = store.follow("d".into(), after, Some(Outcome::Deleted)).collect().await;
+            assert_eq!(events.last(), Some(&(2, FINISHED)));
+        }
+        store.append("d", &FINISHED);
+        let events: Vec<_> = store.follow("d".into(), 1, Some(Outcome::Deleted)).collect().await;
+        assert_eq!(events, [(2, FINISHED)], "told once");
+        assert!(store.open.lock().unwrap().is_empty(), "nothing stays open for it");
     }
 }

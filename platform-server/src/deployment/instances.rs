@@ -14,7 +14,11 @@ use platform_wire::{LogLevel, LogLine, LogSource, ProjectName, Serving};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Built, launcher::Launcher, policy};
+use super::{
+    Built,
+    launcher::{LaunchError, Launcher},
+    policy,
+};
 use crate::{
     db::now_ms,
     proxy::{Routes, Target, TargetState},
@@ -100,16 +104,18 @@ impl Instances {
         self.routes.remove(&keeper.project);
         keeper.retire.cancel();
         let _ = keeper.task.await;
+        self.launcher.sweep(project_id);
     }
 
     /// Ends all instances, each within its grace.
     pub(crate) async fn stop(&self) {
-        let keepers: Vec<Keeper> = self.lock().drain().map(|(_, keeper)| keeper).collect();
-        for keeper in &keepers {
+        let keepers: Vec<(i64, Keeper)> = self.lock().drain().collect();
+        for (_, keeper) in &keepers {
             keeper.retire.cancel();
         }
-        for keeper in keepers {
+        for (project_id, keeper) in keepers {
             let _ = keeper.task.await;
+            self.launcher.sweep(project_id);
         }
     }
 
@@ -175,8 +181,12 @@ impl Keep {
     async fn launch(&self) -> Result<Box<dyn Instance>, String> {
         self.set("starting");
         self.target.set(TargetState::Starting);
+        let told = |error: LaunchError| error.to_string();
+        let spec = self.launcher.provide(&self.built).await.map_err(told)?;
+        // After what it needs is there: waiting for a database must not keep others from starting.
         let _permit = self.starts.acquire().await;
-        let (instance, upstream) = self.launcher.launch(&self.built).await.map_err(|error| error.to_string())?;
+        let instance = self.launcher.start(spec).await.map_err(told)?;
+        let (instance, upstream) = self.launcher.answer(instance, &self.built).await.map_err(told)?;
         self.target.set(TargetState::Ready(upstream));
         Ok(instance)
     }

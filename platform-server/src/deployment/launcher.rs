@@ -82,6 +82,9 @@ impl Launcher {
     /// Provisions, and describes the instance.
     pub(crate) async fn provide(&self, built: &Built) -> Result<InstanceSpec, LaunchError> {
         let meta = &built.meta;
+        if let Some(gid) = self.uids.app(meta.project_id) {
+            only_for(&self.deployments.join(&meta.id), gid).map_err(StartError::Io)?;
+        }
         let resources = self.provisioner.provide(meta.project_id, &meta.project, &built.manifest.resources).await?;
         Ok(InstanceSpec {
             project: meta.project.clone(),
@@ -131,11 +134,11 @@ impl Launcher {
         }
     }
 
-    /// All three steps: for an instance that is started again.
-    pub(crate) async fn launch(&self, built: &Built) -> Result<(Box<dyn Instance>, Upstream), LaunchError> {
-        let spec = self.provide(built).await?;
-        let instance = self.start(spec).await?;
-        self.answer(instance, built).await
+    /// Ends what the project's instances started and left: they are gone.
+    pub(crate) fn sweep(&self, project_id: i64) {
+        if let Some(uid) = self.uids.app(project_id) {
+            self.supervisor.sweep(uid);
+        }
     }
 
     /// What a client is told of a failed launch.
@@ -156,6 +159,12 @@ impl Launcher {
         let log = log[log.len().saturating_sub(LAST_LINES)..].to_vec();
         Failure { kind: error.kind(), message: error.to_string(), hint: Some(error.hint()), exit_status, log }
     }
+}
+
+/// An app may read its own files; other apps may not.
+fn only_for(folder: &Path, gid: u32) -> std::io::Result<()> {
+    std::os::unix::fs::chown(folder, None, Some(gid))?;
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o750))
 }
 
 /// Folder of a deployment's own files, below the folder of all deployments.

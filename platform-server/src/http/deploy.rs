@@ -1,13 +1,7 @@
 //! `POST /deploy`: receives an archive as a stream, checks and unpacks it, and hands it to the driver. What is answered
 //! with 202 is on the disk and in the database.
 
-use std::{
-    fs, io,
-    os::unix::fs::{PermissionsExt, chown},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -58,24 +52,31 @@ pub(super) async fn deploy(
         drain(&mut pieces, api.limits.max_archive_bytes).await;
     }
     let (archive, digest) = received?;
+    // In a task of its own: a client that goes away now has sent everything, and nothing must be left half done.
+    let accepting = tokio::spawn(async move { accept(&api, project, archive, digest).await });
+    let deployment = accepting.await.map_err(io::Error::other)??;
+    Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+/// Puts the files in place and the deployment into the queue: both, or neither.
+async fn accept(
+    api: &Arc<Api>,
+    project: ProjectName,
+    archive: tempfile::NamedTempFile,
+    digest: Digest,
+) -> Result<Deployment, Error> {
     let id = new_id()?;
     let stored = api.archives.join(format!("{}.tar.gz", digest.as_str()));
-    let index = place(&api, &id, archive, stored).await?;
+    let index = place(api, &id, archive, stored).await?;
     let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index };
-    let deployment = match api.driver.submit(new).await {
-        Ok(deployment) => deployment,
+    match api.driver.submit(new).await {
+        Ok(deployment) => Ok(deployment.to_wire(api.driver.launcher.address.url(&project))),
         Err(error) => {
             let folder = api.deployments.join(&id);
             let _ = blocking(move || fs::remove_dir_all(folder)).await;
-            return Err(error.into());
+            Err(error.into())
         }
-    };
-    let project_id = deployment.meta().project_id;
-    if let Some(gid) = api.uids.app(project_id) {
-        only_for(&api.deployments.join(&id), gid)?;
     }
-    let url = api.driver.launcher.address.url(&project);
-    Ok((StatusCode::ACCEPTED, Json(deployment.to_wire(url))))
 }
 
 /// Writes the body to a file beside the archives, never holding more than a piece of it.
@@ -118,7 +119,9 @@ async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, store
     let (deployments, id, limits) = (api.deployments.clone(), id.to_owned(), api.archive_limits.clone());
     blocking(move || {
         let folder = deployments.join(&id);
+        // The server's alone, until the app it belongs to is started.
         fs::create_dir(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         let unpacked = (|| {
             let reader = io::BufReader::new(archive.reopen()?);
             let unpacked = unpack(reader, &files(&deployments, &id), &limits);
@@ -134,12 +137,6 @@ async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, store
     })
     .await?
     .map_err(Error::from)
-}
-
-/// An app may read its own files; other apps may not.
-fn only_for(folder: &Path, gid: u32) -> io::Result<()> {
-    chown(folder, None, Some(gid))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o750))
 }
 
 /// Unique, and sorted by age: the time in milliseconds, then random bits.

@@ -22,7 +22,7 @@ use axum::{
 use platform_wire::Health;
 use tokio_util::sync::CancellationToken;
 
-use crate::{archive::ArchiveLimits, config::Limits, db::Db, deployment::Driver, logs::LogStore, uids::Uids};
+use crate::{archive::ArchiveLimits, config::Limits, db::Db, deployment::Driver, logs::LogStore};
 pub(crate) use auth::hash_key;
 use error::Error;
 
@@ -38,7 +38,6 @@ pub(crate) struct Api {
     pub(crate) archives: PathBuf,
     /// Folder of the deployments' own files.
     pub(crate) deployments: PathBuf,
-    pub(crate) uids: Uids,
     pub(crate) protections: Vec<String>,
     /// Ends event streams when the server stops.
     pub(crate) stop: CancellationToken,

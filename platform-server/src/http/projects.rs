@@ -83,9 +83,10 @@ pub(super) async fn deployment(State(api): Shared, Path(id): Path<String>) -> Re
 }
 
 pub(super) async fn events(State(api): Shared, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
-    let deployment = find_deployment(&api, id).await?;
     let after = stream::last_event_id(&headers)?.unwrap_or(0);
-    let events = api.driver.events.follow(deployment.id, after);
+    let at_rest = api.driver.at_rest(&id).await?;
+    let deployment = find_deployment(&api, id).await?;
+    let events = api.driver.events.follow(deployment.id, after, at_rest);
     Ok(stream::respond(events, api.stop.clone()).into_response())
 }
 

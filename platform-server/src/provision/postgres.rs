@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -19,12 +20,17 @@ use super::{
     service::{Definition, Service},
 };
 use crate::{
+    data_dir::private_file,
     db::ResourceRow,
     process::{describe, is_running},
     sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
 };
 
 const ADMIN: &str = "platform";
+/// Longest wait for a connection as the administrator.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest making of the cluster.
+const INITDB_LIMIT: Duration = Duration::from_secs(300);
 /// Connections that one project's role may have at a time.
 const CONNECTIONS_A_PROJECT: u32 = 50;
 
@@ -57,6 +63,13 @@ impl Postgres {
         let config = self.cluster().await?;
         let _one_at_a_time = self.changes.lock().await;
         let admin = connect(&config).await?;
+        if matches!(self.source, PostgresSource::Own { .. }) {
+            // Nobody has business in there, and a connection to it would stop `CREATE DATABASE` for everybody.
+            admin
+                .batch_execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
+                .await
+                .map_err(|error| explain(&error))?;
+        }
         make_database(&admin, row).await?;
         url(&config, row)
     }
@@ -70,7 +83,11 @@ impl Postgres {
     /// An administrator's connection data to a cluster that answers.
     async fn cluster(&self) -> Result<Config, ProvisionError> {
         let (sandbox, folder, sockets, uid) = match &self.source {
-            PostgresSource::Configured(config) => return Ok((**config).clone()),
+            PostgresSource::Configured(config) => {
+                let mut config = (**config).clone();
+                config.connect_timeout(*config.get_connect_timeout().unwrap_or(&CONNECT_LIMIT));
+                return Ok(config);
+            }
             PostgresSource::Own { sandbox, folder, sockets, uid } => (sandbox, folder, sockets, *uid),
         };
         let mut service = self.service.lock().await;
@@ -92,13 +109,14 @@ fn admin_config(folder: &Path, sockets: &Path) -> io::Result<Config> {
     let password = fs::read_to_string(folder.join("admin.password"))?;
     let mut config = Config::new();
     config.host_path(sockets).user(ADMIN).password(password.trim()).dbname("postgres");
-    config.connect_timeout(std::time::Duration::from_secs(10));
+    config.connect_timeout(CONNECT_LIMIT);
     Ok(config)
 }
 
 async fn connect(config: &Config) -> Result<Client, ProvisionError> {
     let (client, connection) = config.connect(NoTls).await.map_err(|error| explain(&error))?;
     tokio::spawn(connection);
+    client.batch_execute("SET lock_timeout = '10s'; SET statement_timeout = '60s'").await.map_err(|error| explain(&error))?;
     Ok(client)
 }
 
@@ -127,12 +145,14 @@ async fn make_database(admin: &Client, row: &ResourceRow) -> Result<(), Provisio
     if admin.query_opt(&exists("pg_database", "datname"), &[]).await.map_err(|error| explain(&error))?.is_none() {
         // An administrator that is no superuser may give a database only to a role that it is a member of.
         let _ = run(format!("GRANT {handle} TO CURRENT_USER")).await;
-        match run(format!("CREATE DATABASE {handle} OWNER {handle}")).await {
+        match run(format!("CREATE DATABASE {handle} OWNER {handle} TEMPLATE template0")).await {
             Err(error) if error.code() == Some(&SqlState::DUPLICATE_DATABASE) => {}
             other => other.map_err(|error| explain(&error))?,
         }
+        // Only now: later, a transaction of the tenant's own could make this wait.
+        run(format!("REVOKE ALL ON DATABASE {handle} FROM PUBLIC")).await.map_err(|error| explain(&error))?;
     }
-    run(format!("REVOKE ALL ON DATABASE {handle} FROM PUBLIC")).await.map_err(|error| explain(&error))
+    Ok(())
 }
 
 /// The URL of a project's database in the cluster of `config`. A socket's folder stands percent-encoded in the place of
@@ -210,7 +230,7 @@ impl OwnCluster<'_> {
                 .to_vec(),
             cwd: self.folder.to_path_buf(),
             uid: self.uid,
-            view: self.sandbox.view(mounts, Share { network: false, pids: true }, self.uid),
+            view: self.sandbox.view(mounts, Share { network: false, pids: true, ipc: true }, self.uid),
             limits: Limits::default(),
             death_signal: DeathSignal::Int,
             nice: 0,
@@ -220,11 +240,12 @@ impl OwnCluster<'_> {
     /// Makes the cluster, once. It is made beside its place and moved there, so that one cut short is not mistaken for
     /// one that is whole.
     async fn initialise(&self, binaries: &Path) -> Result<(), ProvisionError> {
+        // The folder stays the server's: in one that Postgres could write to, the server might follow a link of its making.
         for folder in [self.folder, self.sockets] {
             fs::create_dir_all(folder)?;
-            chown(folder, self.uid, self.uid)?;
         }
-        fs::set_permissions(self.folder, fs::Permissions::from_mode(0o700))?;
+        fs::set_permissions(self.folder, fs::Permissions::from_mode(0o711))?;
+        chown(self.sockets, self.uid, self.uid)?;
         // Apps have other uids and must reach the socket; what they need beyond that is a password.
         fs::set_permissions(self.sockets, fs::Permissions::from_mode(0o711))?;
         if self.cluster().exists() {
@@ -232,13 +253,18 @@ impl OwnCluster<'_> {
         }
         tracing::info!("making the Postgres cluster");
         let password = self.folder.join("admin.password");
+        private_file(&password)?;
         fs::write(&password, secret(24)?)?;
-        chown(&password, self.uid, self.uid)?;
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
+        // initdb reads it, under Postgres' uid.
+        chown(&password, None, self.uid)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o640))?;
         let unfinished = self.folder.join("cluster.unfinished");
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished)?;
         }
+        fs::create_dir(&unfinished)?;
+        chown(&unfinished, self.uid, self.uid)?;
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700))?;
         let args = [
             "--pgdata".to_owned(),
             unfinished.display().to_string(),
@@ -251,7 +277,7 @@ impl OwnCluster<'_> {
         let spec = self.spec(binaries.join("initdb"), args.to_vec());
         let mut process = self.sandbox.spawn(&spec, Stdio::null(), Stdio::piped()).await?;
         let stderr = process.take_stderr();
-        let status = process.wait().await?;
+        let status = process.wait_or_kill(INITDB_LIMIT).await?;
         if !status.success() {
             let why = stderr.and_then(|stderr| io::read_to_string(stderr).ok()).unwrap_or_default();
             return Err(ProvisionError::Postgres(format!("initdb ended with {}: {}", describe(status), why.trim())));
@@ -282,6 +308,11 @@ impl OwnCluster<'_> {
             "unix_socket_permissions=0777".to_owned(),
             "-c".to_owned(),
             "max_connections=300".to_owned(),
+            "-c".to_owned(),
+            // What an app's statement did wrong is told to the app; here it would only fill the disk.
+            "log_min_messages=log".to_owned(),
+            "-c".to_owned(),
+            "log_min_error_statement=panic".to_owned(),
         ];
         let config = admin_config(self.folder, self.sockets)?;
         Ok(Definition {
@@ -294,6 +325,7 @@ impl OwnCluster<'_> {
             }),
             // Fast shutdown: sessions are ended, data is written.
             stop_signal: Signal::INT,
+            uid: self.uid,
         })
     }
 }

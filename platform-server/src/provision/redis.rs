@@ -24,6 +24,7 @@ use super::{
     service::{Definition, Service},
 };
 use crate::{
+    data_dir::private_file,
     db::ResourceRow,
     sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
     uids::Uids,
@@ -72,6 +73,14 @@ impl RedisServers {
         Ok(format!("redis+unix://{}?pass={}", socket.display(), row.password))
     }
 
+    /// Stops the project's server, if it runs. Its data stays.
+    pub(crate) async fn stop_project(&self, project_id: i64) {
+        let service = self.running.lock().await.remove(&project_id);
+        if let Some(service) = service {
+            service.stop().await;
+        }
+    }
+
     pub(crate) async fn stop(&self) {
         let services: Vec<_> = self.running.lock().await.drain().collect();
         futures_util::future::join_all(services.iter().map(|(_, service)| service.stop())).await;
@@ -87,7 +96,9 @@ impl RedisServers {
         let program = find_program(program_folders(), &["redis-server", "valkey-server"])
             .ok_or(ProvisionError::NotInstalled { what: "Redis", packages: "redis-server" })?;
         let uid = self.uids.redis(project_id);
-        let folder = self.folder.join(project_id.to_string());
+        // The outer folder stays the server's: in one that Redis could write to, the server might follow a link of its making.
+        let outer = self.folder.join(project_id.to_string());
+        let folder = outer.join("data");
         let socket_folder = socket.parent().unwrap_or(socket);
         for path in [folder.as_path(), socket_folder] {
             fs::create_dir_all(path)?;
@@ -96,11 +107,13 @@ impl RedisServers {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         // The app has another uid; what it needs beyond reaching the socket is the password.
         fs::set_permissions(socket_folder, fs::Permissions::from_mode(0o711))?;
-        let config = folder.join("redis.conf");
+        fs::set_permissions(&outer, fs::Permissions::from_mode(0o711))?;
+        let config = outer.join("redis.conf");
+        private_file(&config)?;
         fs::write(&config, configuration(&folder, socket, &row.password))?;
-        chown(&config, uid, uid)?;
-        fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
-        let same = |path: &Path| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write: true };
+        chown(&config, None, uid)?;
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o640))?;
+        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
         let (asked, password) = (socket.to_path_buf(), row.password.clone());
         Ok(Definition {
             name: format!("Redis of {project}"),
@@ -110,17 +123,23 @@ impl RedisServers {
                 env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("LANG".into(), "C.UTF-8".into())],
                 cwd: folder.clone(),
                 uid,
-                view: self.sandbox.view(vec![same(&folder), same(socket_folder)], Share { network: false, pids: true }, uid),
+                view: self.sandbox.view(
+                    vec![same(&config, false), same(&folder, true), same(socket_folder, true)],
+                    Share { pids: true, ..Share::default() },
+                    uid,
+                ),
                 limits: Limits { open_files: Some(4096), ..Limits::default() },
-                death_signal: DeathSignal::Term,
+                // What it has answered is in the kernel's hands already, and in the middle of a script it hears nothing else.
+                death_signal: DeathSignal::Kill,
                 nice: 0,
             },
-            log: folder.join("redis.log"),
+            log: outer.join("redis.log"),
             answers: Box::new(move || {
                 let (socket, password) = (asked.clone(), password.clone());
                 Box::pin(async move { ping(&socket, &password).await.unwrap_or(false) })
             }),
             stop_signal: Signal::TERM,
+            uid,
         })
     }
 }

@@ -1,7 +1,14 @@
 //! A server program that the platform runs for its apps: started when it is first asked for, started again when it
 //! dies, stopped with the platform.
 
-use std::{fs::OpenOptions, io, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs::OpenOptions,
+    io::{self, Read, Seek},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use rustix::process::Signal;
@@ -13,7 +20,11 @@ use crate::{
     sandbox::{Sandbox, Spec},
 };
 
-/// Longest wait for a service to answer after its start.
+/// Bytes of a service's log, beyond which it is moved aside at the next start.
+const MAX_LOG: u64 = 16 * 1024 * 1024;
+/// Bytes at the end of a log in which its last line is looked for.
+const LAST_BYTES: u64 = 8 * 1024;
+/// How long those who ask wait for a service to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two looks at whether it answers already.
 const POLL: Duration = Duration::from_millis(20);
@@ -32,6 +43,8 @@ pub(super) struct Definition {
     /// Whether it answers.
     pub(super) answers: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
     pub(super) stop_signal: Signal,
+    /// Folder and program's own uid, where it has one: whatever else runs under it is ended before each start.
+    pub(super) uid: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -116,17 +129,18 @@ async fn run_once(
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let failed = |error: io::Error| format!("{} could not be started: {error}", definition.name);
-    let log = OpenOptions::new().create(true).append(true).open(&definition.log).map_err(failed)?;
+    if let Some(uid) = definition.uid {
+        // Postgres' backends outlive it for a while, in sessions of their own.
+        let sandbox = sandbox.clone();
+        crate::build::blocking(move || sandbox.kill_user(uid)).await.map_err(failed)?;
+    }
+    let log = open_log(&definition.log).map_err(failed)?;
     let errors = log.try_clone().map_err(failed)?;
     let mut process = sandbox.spawn(&definition.spec, log.into(), Stdio::from(errors)).await.map_err(failed)?;
     tokio::select! {
         () = stop.cancelled() => {}
         ended = process.wait() => return Err(ended_early(definition, ended)),
-        answered = tokio::time::timeout(START_LIMIT, answering(definition)) => {
-            if answered.is_err() {
-                let _ = process.kill().await;
-                return Err(format!("{} gave no answer within {} s of its start", definition.name, START_LIMIT.as_secs()));
-            }
+        () = answering(definition, health) => {
             health.send_replace(Health::Running);
             tracing::info!(service = definition.name, "running");
             tokio::select! {
@@ -139,10 +153,38 @@ async fn run_once(
     Ok(())
 }
 
-async fn answering(definition: &Definition) {
+/// Waits for its first answer. One that takes long is not ended: it may be reading back much data after a crash, and
+/// would begin anew.
+async fn answering(definition: &Definition, health: &watch::Sender<Health>) {
+    let begun = tokio::time::Instant::now();
     while !(definition.answers)().await {
+        if begun.elapsed() > START_LIMIT && matches!(*health.borrow(), Health::Starting) {
+            health.send_replace(Health::Failed(format!(
+                "{} is still starting after {} s",
+                definition.name,
+                START_LIMIT.as_secs()
+            )));
+        }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// The log of a service, for its owner's eyes. One that has grown is moved aside; the last one moved aside is kept.
+fn open_log(path: &std::path::Path) -> io::Result<std::fs::File> {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_LOG) {
+        std::fs::rename(path, path.with_extension("log.old"))?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// The last line of a file, read from its end.
+fn last_line(path: &std::path::Path) -> Option<String> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(io::SeekFrom::Start(length.saturating_sub(LAST_BYTES))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut bytes).ok()?;
+    String::from_utf8_lossy(&bytes).lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
 }
 
 async fn end(mut process: Process, definition: &Definition) {
@@ -155,9 +197,6 @@ async fn end(mut process: Process, definition: &Definition) {
 
 fn ended_early(definition: &Definition, ended: io::Result<std::process::ExitStatus>) -> String {
     let how = ended.map_or_else(|error| error.to_string(), describe);
-    let last = std::fs::read_to_string(&definition.log)
-        .ok()
-        .and_then(|text| text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| format!("; its last line: {line}")))
-        .unwrap_or_default();
+    let last = last_line(&definition.log).map(|line| format!("; its last line: {line}")).unwrap_or_default();
     format!("{} ended with {how}{last} (its log: {})", definition.name, definition.log.display())
 }

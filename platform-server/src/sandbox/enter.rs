@@ -80,7 +80,10 @@ fn enter_view(view: &View) -> io::Result<()> {
 
 fn unshare(view: &View) -> io::Result<()> {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWUTS;
+    if view.ipc {
+        flags |= UnshareFlags::NEWIPC;
+    }
     if view.pids {
         flags |= UnshareFlags::NEWPID;
     }
@@ -121,7 +124,6 @@ fn become_program(spec: &Spec) -> io::Error {
         // The change of uid cleared it.
         set_parent_process_death_signal(Some(match spec.death_signal {
             DeathSignal::Kill => Signal::KILL,
-            DeathSignal::Term => Signal::TERM,
             DeathSignal::Int => Signal::INT,
         }))?;
         parent_is_alive()?;

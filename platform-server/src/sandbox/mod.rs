@@ -58,6 +58,8 @@ pub(crate) struct View {
     /// Whether it gets a pid namespace, whose end ends all of its processes. A program that is to be stopped by a signal
     /// must not have one: it would be two processes away from the server.
     pub(crate) pids: bool,
+    /// Whether it gets an ipc namespace. Postgres must not: it finds a predecessor that still runs by its shared memory.
+    pub(crate) ipc: bool,
     /// Whether it keeps the machine's network.
     pub(crate) network: bool,
     /// Whether a user namespace is needed to be allowed all this: where the server is not root.
@@ -72,6 +74,8 @@ pub(crate) struct Share {
     pub(crate) network: bool,
     /// See [`View::pids`].
     pub(crate) pids: bool,
+    /// See [`View::ipc`].
+    pub(crate) ipc: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -97,8 +101,6 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum DeathSignal {
     Kill,
-    /// Redis: save, then end.
-    Term,
     /// Postgres: fast shutdown.
     Int,
 }
@@ -145,30 +147,32 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Finds out what this machine allows. `scratch` is a folder of the server's own, made if missing.
-    pub(crate) async fn probe(spawner: Spawner, scratch: &Path, root: bool) -> io::Result<Self> {
+    /// Finds out what this machine allows, by trying it with this uid. The inner error: the server is root, and cannot
+    /// confine what it starts. `scratch` is a folder of the server's own, made if missing.
+    pub(crate) async fn probe(spawner: Spawner, scratch: &Path, uid: Option<u32>) -> io::Result<Result<Self, String>> {
         std::fs::create_dir_all(scratch)?;
-        let mut sandbox =
-            Self { spawner, executable: std::env::current_exe()?.into(), scratch: scratch.into(), tier: Tier::Bare };
+        let root = rustix::process::geteuid().is_root();
+        let sandbox = Self { spawner, executable: std::env::current_exe()?.into(), scratch: scratch.into(), tier: Tier::Bare };
         for tier in if root { &[Tier::Root][..] } else { &[Tier::User] } {
             let candidate = Self { tier: *tier, ..sandbox.clone() };
-            match candidate.try_out().await {
-                Ok(()) => return Ok(candidate),
+            match candidate.try_out(uid).await {
+                Ok(()) => return Ok(Ok(candidate)),
+                // Without namespaces, other uids could not even reach the toolchain.
+                Err(error) if root => return Ok(Err(error)),
                 Err(error) => tracing::debug!(?tier, error, "this sandbox is not available here"),
             }
         }
-        sandbox.tier = Tier::Bare;
-        Ok(sandbox)
+        Ok(Ok(sandbox))
     }
 
-    async fn try_out(&self) -> Result<(), String> {
+    async fn try_out(&self, uid: Option<u32>) -> Result<(), String> {
         let spec = Spec {
             program: "/bin/true".into(),
             args: Vec::new(),
             env: Vec::new(),
             cwd: "/".into(),
-            uid: None,
-            view: self.view(Vec::new(), Share::default(), None),
+            uid,
+            view: self.view(Vec::new(), Share::default(), uid),
             limits: Limits::default(),
             death_signal: DeathSignal::Kill,
             nice: 0,
@@ -181,6 +185,11 @@ impl Sandbox {
         }
         let message = stderr.and_then(|stderr| io::read_to_string(stderr).ok()).unwrap_or_default();
         Err(format!("{status}: {}", message.trim()))
+    }
+
+    /// Ends every process of a uid that only programs of this server have.
+    pub(crate) fn kill_user(&self, uid: u32) -> io::Result<()> {
+        self.spawner.kill_users(uid..uid + 1).map(drop)
     }
 
     pub(crate) fn tier(&self) -> Tier {
@@ -200,6 +209,7 @@ impl Sandbox {
             scratch: self.scratch.to_path_buf(),
             mounts,
             pids: !share.pids,
+            ipc: !share.ipc,
             network: share.network,
             user_namespace: self.tier == Tier::User,
             passwd: format!("root:x:0:0::/:/bin/sh\nshuttle:x:{uid}:{uid}::/build/home:/bin/sh\n"),

@@ -48,6 +48,12 @@ impl Supervisor for LocalSupervisor {
     fn start(&self, spec: InstanceSpec) -> BoxFuture<'_, io::Result<Box<dyn Instance>>> {
         Box::pin(async move { Ok(Box::new(self.launch(spec).await?) as Box<dyn Instance>) })
     }
+
+    fn sweep(&self, uid: u32) {
+        if let Err(error) = self.spawner.kill_users(uid..uid + 1) {
+            tracing::warn!(uid, %error, "what an app left running could not be looked for");
+        }
+    }
 }
 
 impl LocalSupervisor {

