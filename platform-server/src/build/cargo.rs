@@ -11,7 +11,7 @@ use platform_wire::Event;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
-use super::{BuildError, Builder, folders::BuildFolder, messages::Messages, toolchain::Toolchain};
+use super::{BuildError, Builder, config, folders::BuildFolder, messages::Messages, toolchain::Toolchain};
 use crate::{
     deployment::Meta,
     process::{Process, describe},
@@ -25,6 +25,7 @@ const TARGET: &str = "/build/target";
 const CARGO_HOME: &str = "/build/cargo";
 const TOOLCHAIN: &str = "/build/toolchain";
 const HOME: &str = "/build/home";
+const FETCH_CONFIG: &str = "/build/fetch.toml";
 
 /// What a fetch may see of the server's environment: how to reach the network, and whom to trust there.
 const NETWORK_VARIABLES: [&str; 14] = [
@@ -148,12 +149,24 @@ impl CargoRun<'_> {
             }
             env.push((name.to_owned(), value));
         }
+        let config = self.write_fetch_config(&paths)?;
+        let config_seen = if self.builder.sandbox.has_view() { PathBuf::from(FETCH_CONFIG) } else { config.clone() };
+        mounts.push(Self::mount(&config, FETCH_CONFIG, false));
         let uid = self.builder.uids.fetch();
         let spec = Spec {
             program: paths.toolchain.join("bin/cargo"),
-            args: ["fetch", "--locked", "--target", &host(), "--manifest-path", &manifest.display().to_string()]
-                .map(str::to_owned)
-                .to_vec(),
+            args: [
+                "fetch",
+                "--locked",
+                "--target",
+                &host(),
+                "--manifest-path",
+                &manifest.display().to_string(),
+                "--config",
+                &config_seen.display().to_string(),
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             env,
             cwd: paths.home.clone(),
             uid,
@@ -169,6 +182,14 @@ impl CargoRun<'_> {
             return Ok(());
         }
         Err(BuildError::Fetch(reason(&messages).unwrap_or_else(|| format!("cargo fetch ended with {}", describe(status)))))
+    }
+
+    /// Writes what the fetch may know of the uploaded configuration; gives the file's path.
+    fn write_fetch_config(&self, paths: &Paths) -> Result<PathBuf, BuildError> {
+        let config = config::for_fetch(&self.folder.tree, &paths.tree, &self.meta.index.package_root)?;
+        let file = self.folder.tree.with_file_name("fetch.toml");
+        std::fs::write(&file, config.to_string())?;
+        Ok(file)
     }
 
     /// Compiles the library as a cdylib. Returns the artifact's path below the target folder.

@@ -3,7 +3,7 @@
 //! 1. bring the project's build tree up to date ([`tree`]),
 //! 2. check where dependencies come from ([`sources`]), choose the toolchain ([`toolchain`]),
 //! 3. `cargo fetch`: with the network, under a uid of its own, from an empty folder, so that no uploaded configuration
-//!    is read,
+//!    is read; what it needs of one is checked and passed on ([`config`]),
 //! 4. `cargo rustc`: without the network, under the project's build uid, seeing the toolchain and the registry
 //!    read-only and the project's own tree ([`cargo`]),
 //! 5. store the artifact by its digest and read the manifest out of it ([`crate::artifact`]).
@@ -11,6 +11,7 @@
 //! A build never changes a deployment's state; it returns, and the driver decides.
 
 mod cargo;
+mod config;
 mod folders;
 mod messages;
 mod registry;

@@ -51,7 +51,7 @@ pub(crate) fn check(root: &Path, lockfile: &Path) -> Result<(), SourceError> {
     Ok(())
 }
 
-fn read(path: &Path, shown: &str) -> Result<toml::Table, SourceError> {
+pub(super) fn read(path: &Path, shown: &str) -> Result<toml::Table, SourceError> {
     let unreadable = |why: String| SourceError::Unreadable { file: shown.to_owned(), why };
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     text.parse().map_err(|error: toml::de::Error| unreadable(error.message().to_owned()))
@@ -75,7 +75,7 @@ fn manifest_sources(table: &toml::Table, file: &str) -> Result<(), SourceError> 
     Ok(())
 }
 
-fn allowed(source: &str, file: &str) -> Result<(), SourceError> {
+pub(super) fn allowed(source: &str, file: &str) -> Result<(), SourceError> {
     let url = ["registry+", "sparse+", "git+"].iter().find_map(|prefix| source.strip_prefix(prefix)).unwrap_or(source);
     if url.starts_with("https://") || url.starts_with("http://") {
         return Ok(());

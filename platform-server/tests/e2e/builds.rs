@@ -89,6 +89,31 @@ async fn an_uploaded_cargo_configuration_runs_nothing_while_dependencies_are_fet
 }
 
 #[tokio::test]
+async fn vendored_dependencies_are_found_through_the_uploaded_configuration() {
+    let platform = Platform::start(&[]);
+    let checksum = "0".repeat(64);
+    let lock = format!(
+        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"vendored\",\n]\n\n\
+         [[package]]\nname = \"vendored\"\nversion = \"1.0.0\"\n\
+         source = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"{checksum}\"\n"
+    );
+    let files = [
+        (
+            "Cargo.toml",
+            "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[dependencies]\nvendored = \"1\"\n[workspace]\n",
+        ),
+        ("Cargo.lock", &lock),
+        ("src/lib.rs", "pub fn f() { vendored::f() }"),
+        (".cargo/config.toml", "[source.crates-io]\nreplace-with = \"v\"\n[source.v]\ndirectory = \"vendor\"\n"),
+        ("vendor/vendored/Cargo.toml", "[package]\nname = \"vendored\"\nversion = \"1.0.0\"\nedition = \"2024\"\n"),
+        ("vendor/vendored/src/lib.rs", "pub fn f() {}"),
+        ("vendor/vendored/.cargo-checksum.json", &format!(r#"{{"files":{{}},"package":"{checksum}"}}"#)),
+    ];
+    // It compiles; only then is it seen to be no service.
+    assert_failed(&deploy(&platform, &files).await, "build", "#[shuttle_service::main]");
+}
+
+#[tokio::test]
 async fn a_build_sees_nothing_of_the_server() {
     let platform = Platform::start(&[]);
     let health = platform.api(Method::GET, "/healthz").send().await.unwrap().text().await.unwrap();
