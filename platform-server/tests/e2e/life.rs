@@ -1,8 +1,11 @@
 //! The life of one app: deployed, deployed again, broken in every way, deleted.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io::{BufRead, BufReader},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use reqwest::Method;
@@ -108,10 +111,18 @@ async fn a_crash_is_followed_by_a_restart(platform: &Platform, app: &App) {
         "#[shuttle_service::main]\nasync fn axum() -> Result<axum::Router, String> {\n\
              println!(\"printed\"); eprintln!(\"complained\");\n\
              let crash = axum::routing::get(|| async { if true { std::process::abort() } });\n\
-             Ok(axum::Router::new().route(\"/\", axum::routing::get(|| async { \"up\" })).route(\"/crash\", crash))\n}\n",
+             Ok(axum::Router::new().route(\"/\", axum::routing::get(|| async { println!(\"visited\"); \"up\" })).route(\"/crash\", crash))\n}\n",
     );
     platform.deploy(app.path());
+    let mut follow = platform.command(app.path(), &["logs", "--follow", "--output", "json"]);
+    let mut follow = follow.stdout(std::process::Stdio::piped()).spawn().unwrap();
     assert_eq!(platform.get("hello-axum", "/").await.1, "up");
+    let followed = BufReader::new(follow.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // One object a line; it ends only when it is ended.
+    let mut followed = followed.map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap());
+    assert!(followed.any(|line| line["message"] == "visited" && line["source"] == "stdout" && line["level"] == "info"));
+    follow.kill().unwrap();
+    follow.wait().unwrap();
     assert_eq!(platform.get("hello-axum", "/crash").await.0, 502);
     platform.get_until("hello-axum", "/", |status, body| (status, body) == (200, "up")).await;
     let logs = text(&platform.shuttle(app.path(), &["logs"]));

@@ -1,8 +1,8 @@
 //! A server that is killed while it builds loses nothing and leaves nothing running.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Lines},
+    process::{Child, ChildStderr, Stdio},
 };
 
 use reqwest::Method;
@@ -33,4 +33,31 @@ async fn a_deployment_goes_on_after_the_server_was_killed_in_its_build() {
     assert_eq!(platform.get("hello-axum", "/").await, (200, "Hello, world!".to_owned()));
     let status = platform.api(Method::GET, "/projects/hello-axum").send().await.unwrap().text().await.unwrap();
     assert!(status.contains(r#""state":"deployed""#), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_lost_its_server_says_so_and_the_deployment_is_found_again() {
+    let mut platform = Platform::start(&[]);
+    let app = App::copy_of("hello-axum");
+    let (mut cli, said) = deploy_until_it_compiles(&platform, &app, &["deploy", "--allow-dirty", "--reconnect", "0"]);
+    platform.kill();
+    let rest: Vec<String> = said.map_while(Result::ok).collect();
+    assert_eq!(cli.wait().unwrap().code(), Some(9), "{rest:?}");
+    // The CLI wraps its lines.
+    let said = rest.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("cargo shuttle status"), "{said}");
+    platform.start_again();
+    let status = platform.shuttle(app.path(), &["status", "--output", "json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["latest"]["state"], "queued", "{status}");
+    assert!(platform.shuttle(app.path(), &["delete", "--yes"]).status.success());
+}
+
+/// Starts the CLI and gives what it goes on to say once the compiler is at work.
+fn deploy_until_it_compiles(platform: &Platform, app: &App, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let mut cli = platform.command(app.path(), arguments).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(cli.stderr.take().unwrap()).lines();
+    let compiling = said.find(|line| line.as_ref().is_ok_and(|line| line.contains("Compiling") && line.contains('/')));
+    assert!(compiling.is_some(), "it compiles something");
+    (cli, said)
 }
