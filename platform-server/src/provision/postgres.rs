@@ -177,6 +177,30 @@ fn percent_encode(text: &str) -> String {
         .collect()
 }
 
+/// The folder of `initdb` and `postgres`: the newest installed, or that of the version that made the cluster.
+fn binaries(made_by: Option<u32>) -> Result<PathBuf, ProvisionError> {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, bin)| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+        .collect();
+    versions.sort();
+    let chosen = match made_by {
+        Some(made_by) => versions.iter().find(|(version, _)| *version == made_by),
+        None => versions.last(),
+    };
+    let elsewhere = || find_program(program_folders(), &["initdb"]).and_then(|path| path.parent().map(Path::to_path_buf));
+    match (chosen, made_by) {
+        (Some((_, bin)), _) => Ok(bin.clone()),
+        (None, Some(made_by)) if !versions.is_empty() => Err(ProvisionError::Postgres(format!(
+            "the platform's data was made by Postgres {made_by}, which is not installed any more (apt install postgresql-{made_by})"
+        ))),
+        (None, _) => elsewhere().ok_or(ProvisionError::NotInstalled { what: "Postgres", packages: "postgresql" }),
+    }
+}
+
 /// The cluster that the platform runs itself.
 struct OwnCluster<'a> {
     sandbox: &'a Sandbox,
@@ -190,29 +214,9 @@ impl OwnCluster<'_> {
         self.folder.join("cluster")
     }
 
-    /// The folder of `initdb` and `postgres`: the newest installed, or that of the version that made the cluster.
     fn binaries(&self) -> Result<PathBuf, ProvisionError> {
-        let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-            .filter(|(_, bin)| bin.join("initdb").is_file() && bin.join("postgres").is_file())
-            .collect();
-        versions.sort();
-        let made_by = fs::read_to_string(self.cluster().join("PG_VERSION")).ok().and_then(|text| text.trim().parse::<u32>().ok());
-        let chosen = match made_by {
-            Some(made_by) => versions.iter().find(|(version, _)| *version == made_by),
-            None => versions.last(),
-        };
-        let elsewhere = || find_program(program_folders(), &["initdb"]).and_then(|path| path.parent().map(Path::to_path_buf));
-        match (chosen, made_by) {
-            (Some((_, bin)), _) => Ok(bin.clone()),
-            (None, Some(made_by)) if !versions.is_empty() => Err(ProvisionError::Postgres(format!(
-                "the platform's data was made by Postgres {made_by}, which is not installed any more (apt install postgresql-{made_by})"
-            ))),
-            (None, _) => elsewhere().ok_or(ProvisionError::NotInstalled { what: "Postgres", packages: "postgresql" }),
-        }
+        let version = fs::read_to_string(self.cluster().join("PG_VERSION"));
+        binaries(version.ok().and_then(|text| text.trim().parse().ok()))
     }
 
     fn spec(&self, program: PathBuf, args: Vec<String>) -> Spec {
@@ -348,5 +352,73 @@ mod tests {
         assert_eq!(url, "postgres://app_01:ff@%2Frun%2Fsome%20place/app_01");
         let parsed: Config = url.parse().unwrap();
         assert_eq!(parsed.get_hosts(), [Host::Unix("/run/some place".into())]);
+    }
+
+    /// A cluster that is not the platform's.
+    struct Foreign {
+        _folder: tempfile::TempDir,
+        config: Config,
+        server: std::process::Child,
+    }
+
+    impl Foreign {
+        async fn start() -> Self {
+            use std::os::unix::process::CommandExt;
+            let folder = tempfile::tempdir().unwrap();
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let (binaries, data) = (binaries(None).unwrap(), folder.path().join("data"));
+            fs::create_dir(&data).unwrap();
+            // Postgres refuses to run as root; `nobody` exists everywhere.
+            let nobody = rustix::process::geteuid().is_root().then_some(65534);
+            chown(&data, nobody, nobody).unwrap();
+            let program = |name: &str| {
+                let mut command = std::process::Command::new(binaries.join(name));
+                command
+                    .current_dir(&data)
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .arg("-D")
+                    .arg(data.join("cluster"));
+                nobody.map(|uid| command.uid(uid).gid(uid));
+                command
+            };
+            assert!(program("initdb").args(["-U", "boss", "-A", "trust", "--no-sync"]).status().unwrap().success());
+            // Everybody needs a password but its owner.
+            let rules = "local all boss trust\nlocal all all scram-sha-256\n";
+            fs::write(data.join("cluster/pg_hba.conf"), rules).unwrap();
+            let server =
+                program("postgres").args(["-c", "listen_addresses=", "-c", "fsync=off", "-k"]).arg(&data).spawn().unwrap();
+            let mut config = Config::new();
+            config.host_path(&data).user("boss").dbname("postgres");
+            while config.connect(NoTls).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            Self { _folder: folder, config, server }
+        }
+    }
+
+    impl Drop for Foreign {
+        fn drop(&mut self) {
+            let _ = self.server.kill();
+            let _ = self.server.wait();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_configured_cluster_gives_each_project_a_database_that_only_it_can_enter() {
+        let foreign = Foreign::start().await;
+        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())));
+        let other = ResourceRow { handle: "app_02".into(), password: "ee".into(), ..row() };
+        let (first, second) =
+            tokio::join!(async { postgres.provide(&row()).await.unwrap() }, async { postgres.provide(&other).await.unwrap() });
+        let (client, connection) = tokio_postgres::connect(&first, NoTls).await.unwrap();
+        let _connection = tokio::spawn(connection);
+        client.batch_execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)").await.unwrap();
+        assert_eq!(postgres.provide(&row()).await.unwrap(), first, "asked again, it gives the same and drops nothing");
+        assert_eq!(client.query("SELECT * FROM kept", &[]).await.unwrap().len(), 1);
+        for intruder in [second.replace("/app_02", "/app_01"), first.replace(":ff@", ":00@")] {
+            assert!(tokio_postgres::connect(&intruder, NoTls).await.is_err(), "{intruder}");
+        }
     }
 }
