@@ -91,8 +91,7 @@ pub(crate) fn server(global: &Global) -> Result<Server, ConfigError> {
 }
 
 fn resolve(global: &Global, variable: Option<String>, file: ConfigFile, key_files: &[PathBuf]) -> Result<Server, ConfigError> {
-    let given = global.api_url.as_deref().filter(|url| !url.trim().is_empty());
-    let url = url(given.or(file.api_url.as_deref()).unwrap_or(DEFAULT_API))?;
+    let url = url(given_url(global).or(file.api_url.as_deref()).unwrap_or(DEFAULT_API))?;
     check_transport(&url, global.insecure)?;
     let file_url = self::url(file.api_url.as_deref().unwrap_or(DEFAULT_API))?;
     let from_file = file.api_key.filter(|_| same_server(&file_url, &url));
@@ -101,6 +100,11 @@ fn resolve(global: &Global, variable: Option<String>, file: ConfigFile, key_file
         None => local_key(&url, key_files)?,
     };
     Ok(Server { url, key: check_key(&key)? })
+}
+
+/// What the flag or the variable says; an empty one says nothing.
+pub(crate) fn given_url(global: &Global) -> Option<&str> {
+    global.api_url.as_deref().filter(|url| !url.trim().is_empty())
 }
 
 /// The URL of a server's API, without a trailing slash in its path.
@@ -245,6 +249,12 @@ mod tests {
         assert_eq!(server(None, None, ConfigFile::default()).unwrap(), pair(DEFAULT_API, "local"));
         assert_eq!(server(None, None, stored("https://a.example/")).unwrap(), pair("https://a.example", "stored"));
         assert_eq!(server(Some("https://b.example"), Some("mine"), stored("https://a.example")).unwrap().1, "mine");
+    }
+
+    #[test]
+    fn an_empty_url_is_none() {
+        assert_eq!(given_url(&global(Some(" "), false)), None);
+        assert_eq!(given_url(&global(Some("http://a"), false)), Some("http://a"));
     }
 
     #[test]

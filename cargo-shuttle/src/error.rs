@@ -83,6 +83,8 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } => USAGE,
+            // The machine's fault, not the project's.
+            Self::Pack(PackError::Temp { .. }) => OTHER,
             Self::Project(_) | Self::Settings(_) | Self::Pack(_) => PROJECT,
             Self::Config(error) => match error {
                 ConfigError::NoKey { .. } | ConfigError::BadKey => KEY,

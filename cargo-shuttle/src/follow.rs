@@ -14,6 +14,9 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(90);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// A connection on which bytes come after so long is well again, though they may be comments only. Not sooner: a server that
+/// takes each connection and closes it at once would be asked for ever.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// What came next.
 #[derive(Debug)]
@@ -39,10 +42,17 @@ pub(crate) struct Follow<'a> {
     url: Url,
     patience: Duration,
     last_id: Option<u64>,
-    connection: Option<(Response, SseParser)>,
+    connection: Option<Connection>,
     waiting: VecDeque<SseEvent>,
-    /// When the trouble began; an event ends it.
+    /// When the trouble began; an event ends it, or a connection that lasts.
     trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    response: Response,
+    parser: SseParser,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -82,17 +92,21 @@ impl<'a> Follow<'a> {
 
     /// Connects where there is no connection, and takes the next bytes.
     async fn receive(&mut self) -> Result<(), Broken> {
-        let (response, parser) = match &mut self.connection {
+        let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
                 self.wait().await?;
                 let response = self.client.stream(self.url.clone(), self.last_id).await?;
-                self.connection.insert((response, SseParser::default()))
+                self.connection.insert(Connection { response, parser: SseParser::default(), since: Instant::now() })
             }
         };
-        match timeout(SILENCE, response.chunk()).await {
+        match timeout(SILENCE, connection.response.chunk()).await {
             Ok(Ok(Some(bytes))) => {
-                let events = parser.push(&bytes).map_err(|error| Broken::ForGood(FollowError::Lost(error.to_string())))?;
+                if connection.since.elapsed() >= SETTLED.min(self.patience) {
+                    self.trouble = None;
+                }
+                let events = connection.parser.push(&bytes);
+                let events = events.map_err(|error| Broken::ForGood(FollowError::Lost(error.to_string())))?;
                 self.waiting.extend(events);
                 Ok(())
             }
@@ -130,5 +144,60 @@ enum Broken {
 impl From<ClientError> for Broken {
     fn from(error: ClientError) -> Self {
         if error.is_passing() { Self::Passing(error.to_string()) } else { Self::ForGood(error.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::config::Server;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const QUIET: &str = ": still here\n\n";
+
+    /// Follows a server whose connections send these pieces, one each 300 ms, and are closed then. The last one repeats.
+    async fn followed(connections: &'static [&'static [&'static str]]) -> Result<String, FollowError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move {
+            for number in 0.. {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                // Bytes that are not read would make the end a reset.
+                assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                socket.write_all(head.as_bytes()).await.unwrap();
+                for piece in connections[number.min(connections.len() - 1)] {
+                    socket.write_all(piece.as_bytes()).await.unwrap();
+                    sleep(Duration::from_millis(300)).await;
+                }
+            }
+        });
+        let client = Client::new(&Server { url: url.clone(), key: "key".to_owned() }).unwrap();
+        let mut follow = Follow::new(&client, url, PATIENCE);
+        let result = loop {
+            match follow.next().await {
+                Ok(Next::Event(data)) => break Ok(data),
+                Ok(Next::Disconnected) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        server.abort();
+        result
+    }
+
+    #[tokio::test]
+    async fn a_quiet_connection_that_lasts_ends_the_trouble() {
+        let data = followed(&[&[], &[QUIET, QUIET, QUIET, QUIET, QUIET, QUIET], &["data: x\n\n"]]).await;
+        assert_eq!(data.unwrap(), "x");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_only_takes_connections_is_given_up() {
+        assert!(matches!(followed(&[&[QUIET]]).await, Err(FollowError::Lost(_))));
     }
 }

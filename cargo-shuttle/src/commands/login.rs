@@ -11,7 +11,7 @@ use crate::{
 
 pub(super) fn run(global: &Global, ui: &Ui) -> Result<(), Error> {
     let path = config::config_path()?;
-    let url = config::url(global.api_url.as_deref().unwrap_or(config::DEFAULT_API))?;
+    let url = config::url(config::given_url(global).unwrap_or(config::DEFAULT_API))?;
     config::check_transport(&url, global.insecure)?;
     let address = config::display(&url);
     let key = ui.secret(&format!("Key of {address}: ")).map_err(|source| Error::Io { what: "cannot read the key", source })?;

@@ -49,30 +49,29 @@ impl Packed {
 
 /// Writes the index, and then these entries in the order of their names.
 pub(super) fn write(index: &ArchiveIndex, entries: &BTreeMap<String, Content>) -> Result<Packed, PackError> {
-    let folder = std::env::temp_dir();
     let file = tempfile::Builder::new().prefix("cargo-shuttle-").suffix(".tar.gz").tempfile();
-    let file = file.map_err(PackError::io(&folder))?;
-    let out = file.reopen().map_err(PackError::io(file.path()))?;
+    let file = file.map_err(temp)?;
+    let out = file.reopen().map_err(temp)?;
     let out = Digesting { out: BufWriter::with_capacity(128 * 1024, out), digest: Sha256::new(), size: 0 };
     let gzip = GzBuilder::new().mtime(0).operating_system(UNKNOWN_SYSTEM).write(out, Compression::new(LEVEL));
     let mut tar = Builder::new(gzip);
 
     let index = serde_json::to_vec(index).map_err(|error| PackError::List(error.to_string()))?;
-    append(&mut tar, INDEX_NAME, index.len() as u64, false, index.as_slice()).map_err(PackError::io(file.path()))?;
+    append(&mut tar, INDEX_NAME, index.len() as u64, false, index.as_slice()).map_err(temp)?;
     for (name, content) in entries {
         match content {
-            Content::File(path) => append_file(&mut tar, name, path, file.path())?,
+            Content::File(path) => append_file(&mut tar, name, path)?,
             Content::Text(text) => {
-                append(&mut tar, name, text.len() as u64, false, text.as_bytes()).map_err(PackError::io(file.path()))?;
+                append(&mut tar, name, text.len() as u64, false, text.as_bytes()).map_err(temp)?;
             }
         }
     }
     let finished = tar.into_inner().and_then(GzEncoder::finish).and_then(Digesting::finish);
-    let (size, digest) = finished.map_err(PackError::io(file.path()))?;
+    let (size, digest) = finished.map_err(temp)?;
     Ok(Packed { file, size, digest, entries: entries.len() })
 }
 
-fn append_file(tar: &mut Builder<impl Write>, name: &str, path: &Path, archive: &Path) -> Result<(), PackError> {
+fn append_file(tar: &mut Builder<impl Write>, name: &str, path: &Path) -> Result<(), PackError> {
     let file = File::open(path).map_err(PackError::io(path))?;
     let metadata = file.metadata().map_err(PackError::io(path))?;
     let executable = metadata.permissions().mode() & 0o111 != 0;
@@ -81,7 +80,7 @@ fn append_file(tar: &mut Builder<impl Write>, name: &str, path: &Path, archive: 
     if let Some(source) = counted.failed {
         return Err(PackError::Io { path: path.to_owned(), source });
     }
-    appended.map_err(PackError::io(archive))?;
+    appended.map_err(temp)?;
     // A shorter file would shift everything behind it; a longer one would be cut.
     let now = fs::metadata(path).map_err(PackError::io(path))?.len();
     if counted.count != metadata.len() || now != metadata.len() {
@@ -99,6 +98,10 @@ fn append(tar: &mut Builder<impl Write>, name: &str, size: u64, executable: bool
     header.set_mtime(TIME);
     header.set_size(size);
     tar.append_data(&mut header, name, content)
+}
+
+fn temp(source: io::Error) -> PackError {
+    PackError::Temp { folder: std::env::temp_dir(), source }
 }
 
 /// Tells a fault of the file from one of the archive, and how much there was to read.

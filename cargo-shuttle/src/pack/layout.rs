@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -56,13 +57,19 @@ impl Layout {
     /// The new text of a manifest, or of a configuration of cargo's (whose paths begin beside its folder), if it changes.
     fn changed(&self, file: &Path) -> Result<Option<String>, PackError> {
         let is_manifest = file.ends_with("Cargo.toml");
-        let is_config = file.ends_with(".cargo/config.toml") || file.ends_with(".cargo/config");
+        // A configuration that is sent through a link, under another name, has its secrets all the same.
+        let is_config = is_config(file)
+            || (file.is_symlink() || matches!(file.file_name().and_then(OsStr::to_str), Some("config.toml" | "config")))
+                && fs::canonicalize(file).is_ok_and(|real| is_config(&real));
         if !is_manifest && !is_config {
             return Ok(None);
         }
         match self.edited(file, |text, folder| {
-            let folder = if is_config { folder.parent().unwrap_or(folder) } else { folder };
-            manifest::relocated(text, folder, &self.top)
+            if is_config {
+                manifest::configuration(text, folder.parent().unwrap_or(folder), &self.top)
+            } else {
+                manifest::relocated(text, folder, &self.top)
+            }
         }) {
             // A stray Cargo.toml among a project's data is no manifest, and is sent as it is. cargo has read the others.
             Err(PackError::Manifest { .. }) => Ok(None),
@@ -76,4 +83,8 @@ impl Layout {
         let text = String::from_utf8(bytes).map_err(|error| manifest(error.to_string()))?;
         edit(&text, file.parent().unwrap_or(&self.top)).map_err(|error| manifest(error.to_string()))
     }
+}
+
+fn is_config(file: &Path) -> bool {
+    file.ends_with(".cargo/config.toml") || file.ends_with(".cargo/config")
 }

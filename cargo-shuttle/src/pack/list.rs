@@ -1,7 +1,7 @@
 //! Which files of a package's folder are sent: those that git would take, without what is secret, built, or git's own.
 //!
-//! Never sent, whatever git says: `.env` files, `Secrets*.toml`, cargo's credentials, build folders, `.git`. Dotfiles are
-//! sent; `include` and `exclude` of a manifest are about publishing and do not count.
+//! Never sent, whatever git says: `.env` files, `Secrets*.toml`, cargo's credentials, build folders, `.git`; nor through a
+//! link with another name. Dotfiles are sent; `include` and `exclude` of a manifest are about publishing and do not count.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,12 +20,14 @@ use crate::project::{Plan, git::Repo};
 const REPOSITORIES: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 /// What each file named `CACHEDIR.TAG` begins with.
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+/// What the system says of a link that leads to itself; `ErrorKind::FilesystemLoop` is not stable.
+const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
 /// Endings of `.env` files that are made for others to see.
 const SHOWN_ENV: [&str; 4] = ["example", "sample", "template", "dist"];
 
 /// All files of a plan, foreign roots aside.
 pub(super) fn files(plan: &Plan) -> Result<BTreeSet<PathBuf>, PackError> {
-    let rules = Arc::new(Rules { build_folders: plan.build_folders.clone() });
+    let rules = Arc::new(Rules::new(plan));
     let mut files: BTreeSet<PathBuf> = plan.files.iter().filter(|file| file.is_file()).cloned().collect();
     for (start, folders) in starts(plan) {
         let folders = Arc::new(folders);
@@ -70,11 +72,14 @@ impl Listing<'_> {
     /// `chain` holds the real folders in which the links stand that led here.
     fn walk(&mut self, start: &Path, wanted: &Arc<Vec<PathBuf>>, chain: &mut Vec<PathBuf>) -> Result<(), PackError> {
         let (rules, on_the_way) = (Arc::clone(self.rules), Arc::clone(wanted));
+        // Behind a link, what stands around a file has other names.
+        let (from, real) = (start.to_owned(), fs::canonicalize(start).map_err(PackError::io(start))?);
         let mut walk = WalkBuilder::new(start);
         walk.hidden(false).ignore(false).require_git(false).parents(self.in_git).filter_entry(move |entry| {
             let path = entry.path();
             let is_wanted = on_the_way.iter().any(|folder| path.starts_with(folder) || folder.starts_with(path));
-            entry.depth() == 0 || (is_wanted && !rules.excludes(path, entry.file_type().is_some_and(|kind| kind.is_dir())))
+            let real = path.strip_prefix(&from).map_or_else(|_| path.to_owned(), |below| real.join(below));
+            entry.depth() == 0 || (is_wanted && !rules.excludes(&real, entry.file_type().is_some_and(|kind| kind.is_dir())))
         });
         for entry in walk.build() {
             let entry = entry.map_err(|error| PackError::List(error.to_string()))?;
@@ -104,17 +109,21 @@ impl Listing<'_> {
             // An editor's lock, which is meant to point nowhere.
             Err(_) if name(link).starts_with(".#") => return Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(PackError::DanglingLink(link.to_owned())),
+            Err(error) if error.raw_os_error() == Some(ELOOP) => return Err(PackError::LinkLoop(link.to_owned())),
             Err(source) => return Err(PackError::Io { path: link.to_owned(), source }),
         };
+        let target = fs::canonicalize(link).map_err(PackError::io(link))?;
+        if self.rules.excludes(link, metadata.is_dir()) || self.rules.hides(&target, metadata.is_dir()) {
+            return Ok(());
+        }
         if metadata.is_file() {
             self.files.insert(link.to_owned());
         }
-        if !metadata.is_dir() || self.rules.excludes(link, true) {
+        if !metadata.is_dir() {
             return Ok(());
         }
         let parent = link.parent().unwrap_or(link);
         chain.push(fs::canonicalize(parent).map_err(PackError::io(parent))?);
-        let target = fs::canonicalize(link).map_err(PackError::io(link))?;
         if chain.iter().any(|folder| folder.starts_with(&target)) {
             return Err(PackError::LinkLoop(link.to_owned()));
         }
@@ -131,6 +140,7 @@ impl Listing<'_> {
                 && !self.files.contains(file)
                 && file.is_file()
                 && !rules.excludes(file, false)
+                && fs::canonicalize(file).is_ok_and(|real| !rules.hides(&real, false))
                 && !file.ancestors().skip(1).take_while(|folder| *folder != start).any(|folder| rules.excludes(folder, true))
         });
         let files: Vec<_> = files.collect();
@@ -138,15 +148,37 @@ impl Listing<'_> {
     }
 }
 
+/// Rules for real paths.
 #[derive(Debug)]
 struct Rules {
     build_folders: Vec<PathBuf>,
+    /// The folders that are sent.
+    roots: Vec<PathBuf>,
 }
 
 impl Rules {
+    fn new(plan: &Plan) -> Self {
+        let real = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        Self {
+            build_folders: plan.build_folders.iter().flat_map(|folder| [folder.clone(), real(folder)]).collect(),
+            roots: plan.folders.iter().chain([&plan.workspace_root]).map(real).collect(),
+        }
+    }
+
+    /// Whether what a link leads to is excluded, or lies in a folder that is. Outside of what is sent only folders of
+    /// repositories count: a link there is meant.
+    fn hides(&self, real: &Path, is_folder: bool) -> bool {
+        self.excludes(real, is_folder)
+            || real.ancestors().skip(1).any(|folder| {
+                let is_inside = self.roots.iter().any(|root| folder.starts_with(root));
+                let is_around = self.roots.iter().any(|root| root.starts_with(folder));
+                !is_around && (is_repository(folder) || (is_inside && self.excludes(folder, true)))
+            })
+    }
+
     fn excludes(&self, path: &Path, is_folder: bool) -> bool {
         let name = name(path);
-        if REPOSITORIES.contains(&name.as_ref()) {
+        if is_repository(path) {
             return true;
         }
         if is_folder {
@@ -158,6 +190,10 @@ impl Rules {
         is_secret(&name)
             || (name.starts_with("credentials") && path.parent().and_then(Path::file_name) == Some(OsStr::new(".cargo")))
     }
+}
+
+fn is_repository(folder: &Path) -> bool {
+    REPOSITORIES.contains(&name(folder).as_ref())
 }
 
 fn is_secret(name: &str) -> bool {

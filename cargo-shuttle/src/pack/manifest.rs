@@ -8,10 +8,12 @@ use toml_edit::{DocumentMut, Item, Table, TableLike, TomlError, Value};
 use super::paths::relative;
 use crate::project::cargo_path;
 
+/// Keys of a registry's table that are nobody else's to know.
+const SECRETS: [&str; 3] = ["token", "secret-key", "secret-key-subject"];
 const DEPENDENCIES: [&str; 5] =
     ["dependencies", "dev-dependencies", "dev_dependencies", "build-dependencies", "build_dependencies"];
 
-/// Absolute paths within `top`, in a manifest or cargo configuration whose paths begin at `folder`, made relative. `None`
+/// Absolute paths within `top`, in a manifest whose paths begin at `folder`, made relative. `None`
 /// where nothing has to change.
 pub(super) fn relocated(text: &str, folder: &Path, top: &Path) -> Result<Option<String>, TomlError> {
     // Parsing and printing again costs more than looking first.
@@ -21,6 +23,15 @@ pub(super) fn relocated(text: &str, folder: &Path, top: &Path) -> Result<Option<
     let mut document: DocumentMut = text.parse()?;
     let mut edit = Edit { folder, top, changed: false };
     edit.manifest(document.as_table_mut());
+    Ok(edit.changed.then(|| document.to_string()))
+}
+
+/// As [`relocated`] for a configuration of cargo's, and without the secrets that it may hold.
+pub(super) fn configuration(text: &str, folder: &Path, top: &Path) -> Result<Option<String>, TomlError> {
+    let mut document: DocumentMut = text.parse()?;
+    let mut edit = Edit { folder, top, changed: false };
+    edit.manifest(document.as_table_mut());
+    edit.secrets(document.as_table_mut());
     Ok(edit.changed.then(|| document.to_string()))
 }
 
@@ -63,6 +74,21 @@ impl Edit<'_> {
             && let Some(root) = package.get_mut("workspace")
         {
             self.path(root.as_value_mut());
+        }
+    }
+
+    fn secrets(&mut self, configuration: &mut Table) {
+        if let Some(registry) = table(configuration.get_mut("registry")) {
+            self.registry(registry);
+        }
+        if let Some(registries) = table(configuration.get_mut("registries")) {
+            registries.iter_mut().filter_map(|(_, registry)| registry.as_table_like_mut()).for_each(|table| self.registry(table));
+        }
+    }
+
+    fn registry(&mut self, registry: &mut dyn TableLike) {
+        for secret in SECRETS {
+            self.changed |= registry.remove(secret).is_some();
         }
     }
 
@@ -138,6 +164,24 @@ mod tests {
         ] {
             assert_eq!(changed(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_configuration_loses_its_secrets() {
+        for (before, after) in [
+            ("[registry]\ntoken = \"s3cret\"\ndefault = \"ours\"", "[registry]\ndefault = \"ours\""),
+            ("[registries.ours]\nindex = \"u\"\ntoken = \"s3cret\"", "[registries.ours]\nindex = \"u\""),
+            ("[registries]\nours = { index = \"u\", token = \"s3cret\" }", "[registries]\nours = { index = \"u\"}"),
+            ("registry.secret-key = \"s3cret\"\nnet.retry = 1", "net.retry = 1"),
+            (
+                "[registries.a]\nsecret-key = \"s3cret\"\nsecret-key-subject = \"s3cret\"\nindex = \"u\"",
+                "[registries.a]\nindex = \"u\"",
+            ),
+        ] {
+            let text = configuration(before, Path::new("/top"), Path::new("/top")).unwrap().unwrap();
+            assert_eq!(text.trim().replace(" }", "}"), after);
+        }
+        assert_eq!(configuration("[env]\ntoken = \"1\"", Path::new("/top"), Path::new("/top")).unwrap(), None);
     }
 
     #[test]

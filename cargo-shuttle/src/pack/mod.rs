@@ -23,9 +23,11 @@ use crate::project::{Plan, ProjectError};
 pub(crate) enum PackError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("cannot write the archive in {}: {source}", folder.display())]
+    Temp { folder: PathBuf, source: io::Error },
     #[error("the symbolic link {} points at nothing", .0.display())]
     DanglingLink(PathBuf),
-    #[error("the symbolic link {} leads back into a folder that holds it", .0.display())]
+    #[error("the symbolic link {} leads back to itself, or into a folder that holds it", .0.display())]
     LinkLoop(PathBuf),
     #[error("the name of {} is not UTF-8", .0.display())]
     NotUtf8(PathBuf),
@@ -48,6 +50,9 @@ impl PackError {
                 }
                 Self::NotUtf8(_) => "rename it, or add it to .gitignore",
                 Self::Changed(_) => "try again when nothing writes to it, or add it to .gitignore",
+                Self::Temp { folder, .. } => {
+                    return Some(format!("free space in {}, or set TMPDIR to another folder", folder.display()));
+                }
                 Self::Git(error) => return error.hint(),
                 Self::Io { .. } | Self::Manifest { .. } | Self::List(_) => return None,
             }

@@ -83,10 +83,12 @@ impl Walk<'_> {
             return;
         }
         match syn::parse_file(&text) {
+            // `#![cfg(test)]` is `#[cfg(test)]` on the module.
+            Ok(file) if is_test(&file.attrs) => {}
             Ok(file) => {
                 let mut names = Names { attributes: HashSet::new(), crates: HashSet::from([self.sdk.to_owned()]) };
                 collect_names(&file.items, &mut names);
-                self.items(&file.items, &names, path, folder, conditional);
+                self.items(&file.items, &names, path, folder, conditional || has_cfg(&file.attrs));
             }
             Err(_) => self.found.unclear |= text.contains(&format!("{}::{ATTRIBUTE}", self.sdk)),
         }
@@ -299,6 +301,18 @@ mod tests {
         let found = found(&[("src/lib.rs", text)]);
         assert_eq!(found.conditional.len(), 3);
         assert!(found.is_annotated() && found.too_many().is_none());
+    }
+
+    #[test]
+    fn a_files_inner_attributes_count() {
+        let found = found(&[
+            ("src/lib.rs", "mod a; mod b; mod t; #[shuttle_service::main] async fn app() {}"),
+            ("src/a.rs", "#![cfg(feature = \"a\")]\n#[shuttle_service::main] async fn a() {}"),
+            ("src/b.rs", "#![allow(unused)]\nmod inner { #![cfg(unix)] #[shuttle_service::main] async fn b() {} }"),
+            ("src/t.rs", "#![cfg(test)]\n#[shuttle_service::main] async fn t() {}"),
+        ]);
+        assert_eq!(shown(&found), ["src/lib.rs:1"]);
+        assert_eq!(found.conditional.len(), 2);
     }
 
     #[test]

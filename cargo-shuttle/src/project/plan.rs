@@ -9,7 +9,7 @@ use std::{
 
 use cargo::{
     GlobalContext,
-    core::{Package, PackageId, Resolve, Workspace, find_workspace_root},
+    core::{Package, PackageId, Resolve, Workspace, dependency::DepKind, find_workspace_root},
     ops,
 };
 use toml_edit::{DocumentMut, Item, Table, Value};
@@ -79,8 +79,9 @@ pub(crate) fn plan(context: &GlobalContext, workspace: &Workspace<'_>, package: 
 /// Without this check, a registry would be asked for a version that it may not have.
 fn check_dependency(workspace: &Workspace<'_>, package: &Package) -> Result<(), ProjectError> {
     let name = package.name().to_string();
-    let mut sdk = package.dependencies().iter().filter(|dependency| dependency.package_name() == SDK).peekable();
-    if sdk.peek().is_none() {
+    let mut sdk = package.dependencies().iter().filter(|dependency| dependency.package_name() == SDK);
+    // One for tests or for the build script alone does not reach the library.
+    if !sdk.clone().any(|dependency| dependency.kind() == DepKind::Normal) {
         // A package without both is rather told how to begin than where its function should be.
         return Err(ProjectError::NoSdk { package: name });
     }
@@ -119,8 +120,10 @@ fn check_function(package: &Package) -> Result<String, ProjectError> {
 /// The SDK that the lockfile names.
 fn check_resolved(resolve: &Resolve, package: &Package) -> Result<PackageId, ProjectError> {
     let name = package.name().to_string();
-    let sdk = resolve.deps(package.package_id()).map(|(id, _)| id).find(|id| id.name() == SDK);
-    match sdk {
+    let sdk = resolve.deps(package.package_id()).find(|(id, dependencies)| {
+        id.name() == SDK && dependencies.iter().any(|dependency| dependency.kind() == DepKind::Normal)
+    });
+    match sdk.map(|(id, _)| id) {
         None => Err(ProjectError::NoSdk { package: name }),
         Some(id) if id.source_id().is_registry() => Err(ProjectError::RegistrySdk { package: name }),
         Some(id) => Ok(id),

@@ -283,9 +283,46 @@ fn links_are_sent_as_what_they_point_at() {
 }
 
 #[test]
+fn what_is_never_sent_is_not_sent_through_a_link() {
+    let project = Project::new();
+    let secret = "s3cret";
+    for file in [
+        "app/.env",
+        "shared/.env",
+        "shared/.git/config",
+        "app/.git/config",
+        "app/.cargo/credentials.toml",
+        "app/target/debug/app",
+    ] {
+        project.write(file, secret);
+    }
+    project
+        .write("app/.cargo/config.toml", "[registry]\ntoken = \"s3cret\"\n[registries.a]\ntoken = \"s3cret\"\n[net]\nretry = 1\n")
+        .link(".env", "app/settings")
+        .link(project.root().join("shared/.env"), "app/more")
+        .link("../shared/.git", "app/repository")
+        .link("../shared/.git/config", "app/repository-config")
+        .link(".git", "app/own-repository")
+        .link(".git/config", "app/own-repository-config")
+        .link(".cargo", "app/cargo")
+        .link(".cargo/credentials.toml", "app/credentials")
+        .link(".cargo/config.toml", "app/cargo-config")
+        .link("target", "app/built")
+        .link("target/debug/app", "app/binary");
+    let archive = upload(&project);
+    let mut app: Vec<_> = archive.names().into_iter().filter_map(|name| Some(name.strip_prefix("app/")?.to_owned())).collect();
+    app.retain(|name| !matches!(name.as_str(), "Cargo.toml" | "Cargo.lock" | "src/lib.rs"));
+    assert_eq!(app, [".cargo/config.toml", "cargo-config", "cargo/config.toml"]);
+    for name in app {
+        let text = archive.text(&format!("app/{name}"));
+        assert!(text.contains("retry = 1") && !text.contains(secret), "{name}: {text}");
+    }
+}
+
+#[test]
 fn links_that_cannot_be_followed_are_named() {
     let server = Server::start();
-    for (target, part) in [("nowhere", "points at nothing"), ("..", "leads back")] {
+    for (target, part) in [("nowhere", "points at nothing"), ("..", "leads back"), ("link", "leads back")] {
         let project = Project::new();
         project.link(target, "app/assets/link");
         let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(3);

@@ -140,3 +140,23 @@ fn an_unknown_key_in_shuttle_toml() {
     project.write("app/Shuttle.toml", "nmae = \"x\"\n");
     refused(&project, &["deploy"]).says(&["unknown key `nmae`", "did you mean `name`?"]);
 }
+
+#[test]
+fn an_sdk_that_is_only_for_tests_or_the_build_script() {
+    let project = Project::new();
+    let manifest = project.read("app/Cargo.toml");
+    let refusal = project.read("app/Cargo.toml").replace("[dependencies]\nshuttle-service = { path = \"../sdk\" }\n", "");
+    project.write("app/Cargo.toml", &refusal);
+    let expected = refused(&project, &["deploy"]).stderr;
+    for kind in ["dev", "build"] {
+        project.write("app/Cargo.toml", &manifest.replace("[dependencies]", &format!("[{kind}-dependencies]")));
+        assert_eq!(refused(&project, &["deploy"]).stderr, expected);
+    }
+}
+
+#[test]
+fn a_temporary_folder_that_is_not_there() {
+    let (project, server) = (Project::new(), Server::start());
+    let run = Shuttle::new(&project, &server, &["deploy"]).env("TMPDIR", project.root().join("absent")).run().ended_with(1);
+    run.says(&["absent", "free space in", "set TMPDIR"]);
+}
