@@ -16,6 +16,9 @@ use url::Url;
 
 use crate::{id::Id, origin::Origin};
 
+/// The longest URL that is taken, in bytes. An index of Postgres has no room for much longer ones, and browsers differ.
+const LONGEST: usize = 2048;
+
 type Refused = (Status, String);
 
 #[get("/")]
@@ -56,6 +59,8 @@ fn check(url: &str) -> Result<Url, Refused> {
     let refused = |why: &str| (Status::BadRequest, format!("That is no URL to shorten: {why}.\n"));
     let url = Url::parse(url.trim()).map_err(|error| refused(&error.to_string()))?;
     match url.scheme() {
+        // As it is stored: with its special characters escaped.
+        "http" | "https" if url.as_str().len() > LONGEST => Err(refused(&format!("it is longer than {LONGEST} bytes"))),
         "http" | "https" => Ok(url),
         other => Err(refused(&format!("it begins with {other}:, not with http: or https:"))),
     }
@@ -70,4 +75,22 @@ fn unavailable(error: sqlx::Error) -> Refused {
 async fn rocket(pool: PgPool) -> ShuttleRocket {
     sqlx::migrate!().run(&pool).await?;
     Ok(rocket::build().mount("/", routes![index, shorten, follow]).manage(pool))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_web_and_only_so_long() {
+        let path = |length: usize| format!("http://a/{}", "x".repeat(length - "http://a/".len()));
+        for url in ["https://www.rust-lang.org", " http://a\n", &path(LONGEST)] {
+            assert!(check(url).is_ok(), "{url}");
+        }
+        for url in
+            ["", "rust-lang.org", "javascript:alert(1)", &path(LONGEST + 1), &format!("http://a/{}", "é".repeat(LONGEST / 4))]
+        {
+            assert_eq!(check(url).unwrap_err().0, Status::BadRequest, "{url}");
+        }
+    }
 }
