@@ -175,12 +175,9 @@ fn enterable_by_others(path: &Path) -> Result<(), DataDirError> {
 /// A short path of the server's own for this data directory's sockets.
 fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
     let uid = rustix::process::geteuid().as_raw();
-    let base = if root {
-        PathBuf::from("/run/platform-server")
-    } else {
-        dirs::runtime_dir()
-            .map_or_else(|| std::env::temp_dir().join(format!("platform-server-{uid}")), |folder| folder.join("platform-server"))
-    };
+    let digest = Digest::new(&Sha256::digest(data_dir.as_os_str().as_encoded_bytes()));
+    let name = &digest.as_str()[..16];
+    let base = run_base(root, uid, name)?;
     fs::create_dir_all(&base).map_err(at(&base))?;
     let owner = fs::symlink_metadata(&base).map_err(at(&base))?;
     if owner.uid() != uid || !owner.is_dir() {
@@ -188,11 +185,7 @@ fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
     }
     let mode = if root { 0o711 } else { 0o700 };
     fs::set_permissions(&base, fs::Permissions::from_mode(mode)).map_err(at(&base))?;
-    let digest = Digest::new(&Sha256::digest(data_dir.as_os_str().as_encoded_bytes()));
-    let run = base.join(&digest.as_str()[..16]);
-    if run.as_os_str().len() > MAX_RUN_DIR {
-        return Err(DataDirError::TooLong(run));
-    }
+    let run = base.join(name);
     if run.exists() {
         fs::remove_dir_all(&run).map_err(at(&run))?;
     }
@@ -203,6 +196,20 @@ fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).map_err(at(&folder))?;
     }
     Ok(run)
+}
+
+/// The first of the usual places that leaves room for the names of sockets.
+fn run_base(root: bool, uid: u32, name: &str) -> Result<PathBuf, DataDirError> {
+    let mine = format!("platform-server-{uid}");
+    let places = if root {
+        vec![PathBuf::from("/run/platform-server")]
+    } else {
+        let runtime = dirs::runtime_dir().map(|folder| folder.join("platform-server"));
+        runtime.into_iter().chain([std::env::temp_dir().join(&mine), Path::new("/tmp").join(&mine)]).collect()
+    };
+    let fits = |place: &PathBuf| place.join(name).as_os_str().len() <= MAX_RUN_DIR;
+    let last = places.last().cloned().unwrap_or_default();
+    places.into_iter().find(fits).ok_or(DataDirError::TooLong(last))
 }
 
 #[cfg(test)]

@@ -17,7 +17,10 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Gid, Resource, Rlimit, Signal, Uid, set_parent_process_death_signal, setrlimit},
-    thread::{UnshareFlags, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+    thread::{
+        CapabilitySet, UnshareFlags, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
+        set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    },
 };
 use shuttle_abi::frame;
 
@@ -56,6 +59,9 @@ fn outer() -> io::Result<i32> {
         enter_view(view)?;
         return Err(become_program(&spec));
     }
+    if view.user_namespace {
+        keep_for_the_inner_half()?;
+    }
     let mut child = Command::new(std::env::current_exe()?).arg(INNER).stdin(Stdio::piped()).spawn()?;
     // The pipe stays open for as long as this process lives: its end is how the inner half sees that this one is gone.
     let mut pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
@@ -72,6 +78,14 @@ fn inner() -> io::Result<i32> {
         enter_view(view)?;
     }
     Err(become_program(&spec))
+}
+
+/// In a user namespace, an exec by a uid other than 0 drops all capabilities; the inner half needs this one to mount.
+fn keep_for_the_inner_half() -> io::Result<()> {
+    let mut sets = capabilities(None)?;
+    sets.inheritable |= CapabilitySet::SYS_ADMIN;
+    set_capabilities(None, sets)?;
+    Ok(configure_capability_in_ambient_set(CapabilitySet::SYS_ADMIN, true)?)
 }
 
 fn enter_view(view: &View) -> io::Result<()> {
@@ -120,6 +134,8 @@ fn become_program(spec: &Spec) -> io::Error {
             set_thread_res_gid(gid, gid, gid)?;
             set_thread_res_uid(uid, uid, uid)?;
         }
+        // What the inner half was left for mounting is not for the program.
+        clear_ambient_capability_set()?;
         set_no_new_privs(true)?;
         // The change of uid cleared it.
         set_parent_process_death_signal(Some(match spec.death_signal {

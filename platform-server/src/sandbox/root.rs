@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::{
+    fs::StatVfsMountFlags,
     mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount},
     process::pivot_root,
 };
@@ -54,6 +55,8 @@ pub(super) fn enter(view: &View) -> io::Result<()> {
     for mount in &view.mounts {
         bind(&mount.from, &inside(root, &mount.to), mount.write)?;
     }
+    // Everything has its place; nothing else gets one.
+    mount_remount(root, MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV, "")?;
     pivot_root(root, root)?;
     // The old root was stacked on the new one by the call above.
     unmount("/", UnmountFlags::DETACH)?;
@@ -102,13 +105,20 @@ fn bind(from: &Path, to: &Path, write: bool) -> io::Result<()> {
     }
     // Inside a user namespace, flags that the mount already has may not be dropped by the remount.
     let kept = rustix::fs::statvfs(to)?.f_flag;
-    let flags = MountFlags::from_bits_retain(kept.bits() as u32)
-        & (MountFlags::NOSUID
-            | MountFlags::NODEV
-            | MountFlags::NOEXEC
-            | MountFlags::NOATIME
-            | MountFlags::NODIRATIME
-            | MountFlags::RELATIME);
+    let mut flags = MountFlags::empty();
+    // The two sets of flags have the same names and not the same numbers.
+    for (had, keep) in [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ] {
+        if kept.contains(had) {
+            flags |= keep;
+        }
+    }
     mount_remount(to, flags | MountFlags::BIND | MountFlags::RDONLY, "").map_err(|error| named(error.into()))
 }
 

@@ -123,7 +123,7 @@ async fn a_build_sees_nothing_of_the_server() {
     }
     let secret = platform.ready.admin_key_file.display().to_string();
     let api = platform.ready.api.strip_prefix("http://").unwrap();
-    let outside = std::env::temp_dir().join(format!("shuttle-escape-{}", std::process::id()));
+    let outside = std::path::PathBuf::from(format!("/tmp/shuttle-escape-{}", std::process::id()));
     let script = format!(
         r#"fn main() {{
             let closed = |what: &str, open: bool| assert!(!open, "the build could {{what}}");
