@@ -115,7 +115,7 @@ impl DataDir {
         self.root.join(name)
     }
 
-    /// Unpacking and registry archives that a killed server left half done.
+    /// Removes what a killed server left half done: deployments that it had not stored yet, and files without their place.
     pub(crate) fn remove_unfinished(&self, known: impl Fn(&str) -> bool) -> io::Result<()> {
         for entry in fs::read_dir(self.join("deployments"))? {
             let entry = entry?;

@@ -43,7 +43,7 @@ pub(super) struct Definition {
     /// Whether it answers.
     pub(super) answers: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
     pub(super) stop_signal: Signal,
-    /// Folder and program's own uid, where it has one: whatever else runs under it is ended before each start.
+    /// The uid that only this service has, where the server is root: whatever runs under it is ended before each start.
     pub(super) uid: Option<u32>,
 }
 

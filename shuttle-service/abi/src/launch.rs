@@ -54,7 +54,7 @@ pub struct ResourceData {
     /// Type, as in the manifest: `postgres`, `redis`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where it is, credentials included. Postgres: `postgres://user:password@/database?host=/socket/folder`;
+    /// Where it is, credentials included. Postgres: `postgres://user:password@%2Fsocket%2Ffolder/database`;
     /// Redis: `redis+unix:///path/to.sock`.
     pub url: String,
 }
