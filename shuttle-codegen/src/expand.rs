@@ -44,6 +44,7 @@ pub(crate) fn expand(parsed: &Parsed, app: &App<'_>) -> TokenStream {
             const __MANIFEST: __shuttle::Manifest = __shuttle::Manifest {
                 crate_name: #crate_name,
                 service: __SERVICE.info,
+                settings: __shuttle::SettingsInfo::DEFAULT,
                 params: &[#(#infos),*],
             };
 
@@ -74,7 +75,7 @@ fn params(app: &App<'_>) -> TokenStream {
         let (cfgs, name, ty, constant) = (&param.cfgs, &param.name, param.ty, param_constant(index));
         quote! {
             #(#cfgs)*
-            const #constant: __shuttle::Param<#ty> = __shuttle::param::<#ty>(#name);
+            const #constant: __shuttle::Param<#ty> = __shuttle::param::<#ty>(#name, &[]);
         }
     });
     quote!(#(#constants)*)

@@ -6,7 +6,6 @@
 mod expansion;
 
 use std::{
-    collections::BTreeMap,
     io::Write,
     os::fd::{FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,15 +13,16 @@ use std::{
     time::Duration,
 };
 
-use shuttle_abi::{AppLaunch, FailedStage, ResourceData, STATUS_FAILED, STATUS_OK, STATUS_PANICKED};
+use shuttle_abi::{AppLaunch, FailedStage, STATUS_FAILED, STATUS_OK, STATUS_PANICKED};
 
 use self::expansion::LocalFuture;
-pub use self::expansion::{Args, Export, Outcome, Param, ServiceEntry, param, service};
+pub use self::expansion::{Args, Export, Outcome, Param, ServiceEntry, check_options, param, service};
 use crate::{
     Error, Serving,
     control::{self, Reporter, Shutdown},
     output::Output,
     panics,
+    resource::Given,
 };
 
 /// How long tasks and threads that an app has left running are waited for.
@@ -41,7 +41,7 @@ impl From<Error> for Failure {
 /// What the platform gave for the parameters, and what the annotated function is called within.
 #[derive(Debug)]
 pub struct Resources {
-    data: BTreeMap<String, ResourceData>,
+    given: Given,
     reporter: Arc<Reporter>,
     output: Output,
 }
@@ -51,15 +51,6 @@ impl Resources {
     pub async fn call<T: 'static>(&self, function: impl Future<Output = T> + 'static) -> Outcome {
         self.reporter.enter(FailedStage::Start);
         self.output.within(Box::pin(async { Outcome::new(function.await) })).await
-    }
-
-    fn get(&self, name: &str, kind: &str) -> Result<ResourceData, Failure> {
-        let data =
-            self.data.get(name).ok_or_else(|| Failure(format!("parameter `{name}`: the platform gave no {kind} for it")))?;
-        if data.kind != kind {
-            return Err(Failure(format!("parameter `{name}`: wants {kind}, the platform gave {}", data.kind)));
-        }
-        Ok(data.clone())
     }
 }
 
@@ -105,7 +96,7 @@ unsafe fn run_boxed(launch: *const u8, len: usize, service: &ServiceEntry, start
 
 /// An app with all that its launch gave it.
 struct App {
-    resources: BTreeMap<String, ResourceData>,
+    given: Given,
     listener: OwnedFd,
     reporter: Arc<Reporter>,
     shutdown: Shutdown,
@@ -122,7 +113,14 @@ impl App {
         let (reporter, shutdown) = control::open(control)?;
         let reporter = Arc::new(reporter);
         panics::remember(Arc::clone(&reporter));
-        Ok(Self { resources: launch.resources, listener, reporter, shutdown, output: Output::new(log) })
+        let given = Given {
+            project: launch.project,
+            deployment: launch.deployment,
+            url: launch.url,
+            environment: launch.environment,
+            resources: launch.resources,
+        };
+        Ok(Self { given, listener, reporter, shutdown, output: Output::new(log) })
     }
 
     fn run(self, service: &ServiceEntry, start: Start) -> i32 {
@@ -154,7 +152,7 @@ impl App {
     }
 
     async fn drive(mut self, service: &ServiceEntry, start: Start) -> Result<(), Failure> {
-        let resources = Resources { data: self.resources, reporter: Arc::clone(&self.reporter), output: self.output.clone() };
+        let resources = Resources { given: self.given, reporter: Arc::clone(&self.reporter), output: self.output.clone() };
         let outcome = tokio::select! {
             biased;
             // Nothing is in flight yet.

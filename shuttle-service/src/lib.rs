@@ -50,13 +50,12 @@ mod resource;
 mod service;
 
 pub use error::Error;
-pub use resource::Resource;
+pub use resource::{IntoOption, Metadata, Options, Parameter, PersistDir, Postgres, Redis, Resource, SecretStore};
 #[cfg(feature = "axum-0-8")]
 pub use service::ShuttleAxum;
 #[cfg(feature = "rocket-0-5")]
 pub use service::ShuttleRocket;
 pub use service::{Kind, Listen, Service, Serving};
-pub use shuttle_abi::ResourceData;
 pub use shuttle_codegen::main;
 
 /// The version of this SDK, as it stands in a manifest.
@@ -66,7 +65,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        entry::{Args, Export, Failure, Outcome, Param, Resources, ServiceEntry, param, run, service},
-        manifest::{Manifest, ParamInfo},
+        entry::{Args, Export, Failure, Outcome, Param, Resources, ServiceEntry, check_options, param, run, service},
+        manifest::{Manifest, ParamInfo, SettingsInfo},
+        resource::{Accepts, Needs, OptionEntry, OptionValue, Slot},
     };
 }

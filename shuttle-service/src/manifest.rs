@@ -4,6 +4,8 @@
 
 use shuttle_abi::{Kind, Listen, MANIFEST_VERSION, RECORD_MAGIC};
 
+use crate::resource::{Needs, OptionEntry, OptionValue, contains};
+
 /// What the manifest says of the service.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceInfo {
@@ -12,11 +14,42 @@ pub struct ServiceInfo {
     pub(crate) listen: Listen,
 }
 
+/// What the annotation's arguments ask for; see [`shuttle_abi::Settings`].
+#[derive(Debug, Clone, Copy)]
+pub struct SettingsInfo {
+    pub idle_timeout_s: Option<u64>,
+    pub always_on: Option<bool>,
+    pub health_path: Option<&'static str>,
+    pub memory_bytes: Option<u64>,
+    pub instances: Option<u32>,
+}
+
+impl SettingsInfo {
+    /// Nothing is asked for.
+    pub const DEFAULT: Self =
+        Self { idle_timeout_s: None, always_on: None, health_path: None, memory_bytes: None, instances: None };
+}
+
 /// What the manifest says of a parameter.
 #[derive(Debug, Clone, Copy)]
 pub struct ParamInfo {
     pub(crate) name: &'static str,
-    pub(crate) kind: &'static str,
+    pub(crate) needs: Needs,
+    pub(crate) options: &'static [OptionEntry],
+}
+
+impl ParamInfo {
+    /// Whether a `{secrets.NAME}` stands in one of its options.
+    pub(crate) const fn options_refer_to_secrets(&self) -> bool {
+        let mut i = 0;
+        while i < self.options.len() {
+            if self.options[i].value.refers_to_secrets() {
+                return true;
+            }
+            i += 1;
+        }
+        false
+    }
 }
 
 /// What a manifest is made of.
@@ -24,6 +57,7 @@ pub struct ParamInfo {
 pub struct Manifest {
     pub crate_name: &'static str,
     pub service: ServiceInfo,
+    pub settings: SettingsInfo,
     pub params: &'static [ParamInfo],
 }
 
@@ -52,8 +86,8 @@ impl Manifest {
     }
 
     const fn json<const N: usize>(&self, to: &mut Writer<N>) {
-        const { assert!(MANIFEST_VERSION == 1) };
-        to.raw(r#"{"manifest":1,"sdk":"#);
+        const { assert!(MANIFEST_VERSION == 2) };
+        to.raw(r#"{"manifest":2,"sdk":"#);
         to.string(crate::VERSION);
         to.raw(r#","crate":"#);
         to.string(self.crate_name);
@@ -62,27 +96,162 @@ impl Manifest {
         to.raw(r#","kind":"#);
         to.string(match self.service.kind {
             Kind::Http => "http",
+            Kind::Background => "background",
         });
         to.raw(r#","listen":"#);
         to.string(match self.service.listen {
             Listen::Unix => "unix",
             Listen::Tcp => "tcp",
             Listen::Own => "own",
+            Listen::None => "none",
         });
-        to.raw(r#"},"resources":["#);
+        to.raw(r#","settings":{"#);
+        self.settings.json(to);
+        to.raw(r#"}},"resources":["#);
+        let mut list = List::new();
         let mut i = 0;
         while i < self.params.len() {
-            if i > 0 {
-                to.raw(",");
+            let param = &self.params[i];
+            list = resources(to, list, param, &param.needs, Path::of(param.name));
+            if param.options_refer_to_secrets() {
+                list = list.next(to);
+                to.raw(r#"{"name":""#);
+                to.escaped(param.name);
+                to.raw(r#".secrets","type":"secrets","options":{}}"#);
             }
-            to.raw(r#"{"name":"#);
-            to.string(self.params[i].name);
-            to.raw(r#","type":"#);
-            to.string(self.params[i].kind);
-            to.raw(r#","options":{}}"#);
             i += 1;
         }
         to.raw("]}");
+    }
+}
+
+impl SettingsInfo {
+    const fn json<const N: usize>(&self, to: &mut Writer<N>) {
+        let mut list = List::new();
+        if let Some(seconds) = self.idle_timeout_s {
+            list = list.next(to);
+            to.raw(r#""idle_timeout_s":"#);
+            to.number(seconds);
+        }
+        if let Some(always_on) = self.always_on {
+            list = list.next(to);
+            to.raw(if always_on { r#""always_on":true"# } else { r#""always_on":false"# });
+        }
+        if let Some(path) = self.health_path {
+            list = list.next(to);
+            to.raw(r#""health_path":"#);
+            to.string(path);
+        }
+        if let Some(bytes) = self.memory_bytes {
+            list = list.next(to);
+            to.raw(r#""memory_bytes":"#);
+            to.number(bytes);
+        }
+        if let Some(instances) = self.instances {
+            list.next(to);
+            to.raw(r#""instances":"#);
+            to.number(instances as u64);
+        }
+    }
+}
+
+/// The name of a parameter or of a part in it. Const code has no heap: the places are kept in an array.
+#[derive(Clone, Copy)]
+struct Path {
+    name: &'static str,
+    parts: [usize; MAX_DEPTH],
+    depth: usize,
+}
+
+/// How deep resources may be made of resources of resources.
+const MAX_DEPTH: usize = 8;
+
+impl Path {
+    const fn of(name: &'static str) -> Self {
+        Self { name, parts: [0; MAX_DEPTH], depth: 0 }
+    }
+
+    const fn part(mut self, index: usize) -> Self {
+        assert!(self.depth < MAX_DEPTH, "a resource is made of resources, of resources, … more than eight times");
+        self.parts[self.depth] = index;
+        self.depth += 1;
+        self
+    }
+
+    const fn write<const N: usize>(&self, to: &mut Writer<N>) {
+        to.byte(b'"');
+        to.escaped(self.name);
+        let mut i = 0;
+        while i < self.depth {
+            to.byte(b'.');
+            to.number(self.parts[i] as u64);
+            i += 1;
+        }
+        to.byte(b'"');
+    }
+}
+
+/// The entries of a parameter: one for each plain resource that it is made of.
+const fn resources<const N: usize>(to: &mut Writer<N>, list: List, param: &ParamInfo, needs: &Needs, path: Path) -> List {
+    match needs {
+        Needs::One { kind, options } => {
+            let list = list.next(to);
+            to.raw(r#"{"name":"#);
+            path.write(to);
+            to.raw(r#","type":"#);
+            to.string(kind);
+            to.raw(r#","options":{"#);
+            // A part of several has no options of its own.
+            if path.depth == 0 {
+                platform_options(to, param.options, options);
+            }
+            to.raw("}}");
+            list
+        }
+        Needs::All(parts) => {
+            let mut list = list;
+            let mut i = 0;
+            while i < parts.len() {
+                list = resources(to, list, param, &parts[i], path.part(i));
+                i += 1;
+            }
+            list
+        }
+    }
+}
+
+/// Those options that are the platform's to honour.
+const fn platform_options<const N: usize>(to: &mut Writer<N>, options: &[OptionEntry], platform: &[&str]) {
+    let mut list = List::new();
+    let mut i = 0;
+    while i < options.len() {
+        let option = &options[i];
+        if contains(platform, option.name) {
+            list = list.next(to);
+            to.string(option.name);
+            to.byte(b':');
+            to.value(&option.value);
+        }
+        i += 1;
+    }
+}
+
+/// Where the commas go.
+#[derive(Clone, Copy)]
+struct List {
+    empty: bool,
+}
+
+impl List {
+    const fn new() -> Self {
+        Self { empty: true }
+    }
+
+    const fn next<const N: usize>(self, to: &mut Writer<N>) -> Self {
+        if !self.empty {
+            to.byte(b',');
+        }
+        Self { empty: false }
     }
 }
 
@@ -121,8 +290,14 @@ impl<const N: usize> Writer<N> {
 
     /// A JSON string. Only quotes, backslashes and control characters need an escape; all else is UTF-8 as it stands.
     const fn string(&mut self, text: &str) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         self.byte(b'"');
+        self.escaped(text);
+        self.byte(b'"');
+    }
+
+    /// What stands between the quotes.
+    const fn escaped(&mut self, text: &str) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
         let bytes = text.as_bytes();
         let mut i = 0;
         while i < bytes.len() {
@@ -140,7 +315,37 @@ impl<const N: usize> Writer<N> {
             }
             i += 1;
         }
-        self.byte(b'"');
+    }
+
+    const fn number(&mut self, number: u64) {
+        if number >= 10 {
+            self.number(number / 10);
+        }
+        self.byte(b'0' + (number % 10) as u8);
+    }
+
+    const fn value(&mut self, value: &OptionValue) {
+        match value {
+            OptionValue::Text(text) => self.string(text),
+            OptionValue::Flag(flag) => self.raw(if *flag { "true" } else { "false" }),
+            OptionValue::Number(number) => {
+                if *number < 0 {
+                    self.byte(b'-');
+                }
+                self.number(number.unsigned_abs());
+            }
+            OptionValue::List(texts) => {
+                self.byte(b'[');
+                let mut list = List::new();
+                let mut i = 0;
+                while i < texts.len() {
+                    list = list.next(self);
+                    self.string(texts[i]);
+                    i += 1;
+                }
+                self.byte(b']');
+            }
+        }
     }
 }
 
@@ -148,6 +353,13 @@ impl<const N: usize> Writer<N> {
 mod tests {
     use super::*;
 
+    const POSTGRES: Needs = Needs::One { kind: "postgres", options: &["name", "extensions"] };
+    const OPTIONS: &[OptionEntry] = &[
+        OptionEntry { name: "name", value: OptionValue::Text("b") },
+        OptionEntry { name: "max_connections", value: OptionValue::Number(-3) },
+        OptionEntry { name: "extensions", value: OptionValue::List(&["pgcrypto", "citext"]) },
+        OptionEntry { name: "url", value: OptionValue::Text("https://{secrets.KEY}@x") },
+    ];
     const SERVICE: ServiceInfo = ServiceInfo { framework: "axum", kind: Kind::Http, listen: Listen::Unix };
 
     #[test]
@@ -155,7 +367,17 @@ mod tests {
         const MANIFEST: Manifest = Manifest {
             crate_name: "my_app",
             service: SERVICE,
-            params: &[ParamInfo { name: "pool", kind: "postgres" }, ParamInfo { name: "größe", kind: "redis" }],
+            settings: SettingsInfo {
+                always_on: Some(true),
+                memory_bytes: Some(256 << 20),
+                health_path: Some("/ok"),
+                ..SettingsInfo::DEFAULT
+            },
+            params: &[
+                ParamInfo { name: "pool", needs: POSTGRES, options: &[] },
+                ParamInfo { name: "größe", needs: POSTGRES, options: OPTIONS },
+                ParamInfo { name: "all", needs: Needs::All(&[POSTGRES, Needs::All(&[POSTGRES])]), options: OPTIONS },
+            ],
         };
         static RECORD: [u8; MANIFEST.record_len()] = MANIFEST.record();
 
@@ -163,14 +385,21 @@ mod tests {
         let [read] = read.as_slice() else { panic!("{read:?}") };
         assert_eq!((read.crate_name.as_str(), read.sdk.as_str()), ("my_app", env!("CARGO_PKG_VERSION")));
         assert_eq!((read.service.framework.as_str(), read.service.listen), ("axum", Listen::Unix));
-        let resources: Vec<_> = read.resources.iter().map(|r| (r.name.as_str(), r.kind.as_str())).collect();
-        assert_eq!(resources, [("pool", "postgres"), ("größe", "redis")]);
+        let names: Vec<_> = read.resources.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["pool", "größe", "größe.secrets", "all.0", "all.1.0", "all.secrets"]);
+        let options: Vec<_> = read.resources.iter().map(|r| serde_json::to_string(&r.options).unwrap()).collect();
+        let honoured = r#"{"name":"b","extensions":["pgcrypto","citext"]}"#;
+        let honoured = serde_json::from_str::<serde_json::Value>(honoured).unwrap().to_string();
+        assert_eq!(options, ["{}", &honoured, "{}", "{}", "{}", "{}"]);
+        let settings = &read.service.settings;
+        assert_eq!((settings.always_on, settings.memory_bytes, settings.instances), (Some(true), Some(256 << 20), None));
+        assert_eq!(settings.health_path.as_deref(), Some("/ok"));
     }
 
     #[test]
     fn strings_are_escaped() {
         const NAME: &str = "a\"b\\c\u{1}\n\u{1f}é";
-        const MANIFEST: Manifest = Manifest { crate_name: NAME, service: SERVICE, params: &[] };
+        const MANIFEST: Manifest = Manifest { crate_name: NAME, service: SERVICE, settings: SettingsInfo::DEFAULT, params: &[] };
         static RECORD: [u8; MANIFEST.record_len()] = MANIFEST.record();
 
         assert_eq!(shuttle_abi::Manifest::parse_section(&RECORD).unwrap()[0].crate_name, NAME);
@@ -178,9 +407,10 @@ mod tests {
 
     #[test]
     fn each_way_to_listen_is_read_back() {
-        for listen in [Listen::Unix, Listen::Tcp, Listen::Own] {
+        for listen in [Listen::Unix, Listen::Tcp, Listen::Own, Listen::None] {
             let mut writer = Writer::<1024>::new();
-            Manifest { crate_name: "a", service: ServiceInfo { listen, ..SERVICE }, params: &[] }.json(&mut writer);
+            let service = ServiceInfo { listen, ..SERVICE };
+            Manifest { crate_name: "a", service, settings: SettingsInfo::DEFAULT, params: &[] }.json(&mut writer);
             let read: shuttle_abi::Manifest = serde_json::from_slice(&writer.to[..writer.at]).unwrap();
             assert_eq!(read.service.listen, listen);
         }

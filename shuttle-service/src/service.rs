@@ -26,6 +26,8 @@ pub use shuttle_abi::{Kind, Listen};
 /// | `axum::Router` (axum 0.8) | `axum` |
 /// | `rocket::Rocket<rocket::Build>` (rocket 0.5) | `rocket` |
 ///
+/// `Marker` tells apart implementations for all types of a kind, such as every closure; for one type it is `()`.
+///
 /// An app can implement it for a type of its own, to serve with another framework:
 ///
 /// ```
@@ -61,7 +63,7 @@ pub use shuttle_abi::{Kind, Listen};
     note = "return `Result<axum::Router, _>` (axum 0.8, feature `axum` of shuttle-service) or `Result<rocket::Rocket<rocket::Build>, _>` (rocket 0.5, feature `rocket`)",
     note = "if the feature is enabled, the framework's version is another one than shuttle-service's: see `cargo tree -i axum` or `cargo tree -i rocket`"
 )]
-pub trait Service: Sized + 'static {
+pub trait Service<Marker = ()>: Sized + 'static {
     /// Name of the framework, as the platform shows it.
     const FRAMEWORK: &'static str;
     /// What the platform does with it.

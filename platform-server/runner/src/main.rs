@@ -65,6 +65,7 @@ fn serve(control: &mut Control) -> Result<i32, Failure> {
         project: launch.project,
         deployment: launch.deployment,
         url: launch.url,
+        environment: launch.environment,
         resources: launch.resources,
         // The SDK owns these from here on; ours, kept for reporting, is the same socket under another number.
         control_fd: control.duplicate().stage(FailedStage::Load, "the control socket")?.into_raw_fd(),

@@ -86,7 +86,7 @@ impl Provisioner {
                 "redis" => self.redis.provide(project_id, project, &row().await?).await?,
                 _ => return Err(ProvisionError::Unknown { name: resource.name.clone(), kind: resource.kind.clone() }),
             };
-            given.insert(resource.name.clone(), ResourceData { kind: resource.kind.clone(), url });
+            given.insert(resource.name.clone(), ResourceData { kind: resource.kind.clone(), url, ..ResourceData::default() });
         }
         Ok(given)
     }

@@ -77,6 +77,7 @@ impl LocalSupervisor {
             project: spec.project.to_string(),
             deployment: spec.deployment,
             url: spec.url,
+            environment: "production".to_owned(),
             workdir: spec.workdir.display().to_string(),
             uid: spec.uid,
             resources: spec.resources,
@@ -100,6 +101,7 @@ impl LocalSupervisor {
                 let upstream = Some(Upstream::Tcp(listener.local_addr()?));
                 Ok((listener.into(), None, upstream))
             }
+            Listen::None => Ok((File::open("/dev/null")?.into(), None, None)),
         }
     }
 

@@ -44,19 +44,34 @@ pub struct Launch {
     pub workdir: String,
     /// The user id to become before the artifact is opened by the loader, where the server is root.
     pub uid: Option<u32>,
-    /// What each parameter gets, by the parameter's name.
+    /// Where it runs: `production` on a server.
+    #[serde(default)]
+    pub environment: String,
+    /// What each parameter gets, by the name in the manifest's `resources`.
     pub resources: BTreeMap<String, ResourceData>,
 }
 
 /// Connection data of one resource. The client is made inside the app, from the app's own version of the client crate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceData {
-    /// Type, as in the manifest: `postgres`, `redis`.
+    /// Type, as in the manifest: `postgres`, `redis`, `secrets`, `persist`, `metadata`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where it is, credentials included. Postgres: `postgres://user:password@%2Fsocket%2Ffolder/database`;
-    /// Redis: `redis+unix:///path/to.sock`.
+    /// Where it is, credentials included; empty where it is nowhere. Postgres:
+    /// `postgres://user:password@%2Fsocket%2Ffolder/database`; Redis: `redis+unix:///path/to.sock`; a persistent folder: its
+    /// absolute path.
+    #[serde(default)]
     pub url: String,
+    /// Secrets: each by its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
+}
+
+/// Without what is secret in it.
+impl std::fmt::Debug for ResourceData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResourceData").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 /// What the runner hands to the SDK, as JSON.
@@ -68,11 +83,14 @@ pub struct AppLaunch {
     pub deployment: String,
     /// See [`Launch::url`].
     pub url: String,
+    /// See [`Launch::environment`].
+    #[serde(default)]
+    pub environment: String,
     /// See [`Launch::resources`].
     pub resources: BTreeMap<String, ResourceData>,
     /// The control socket.
     pub control_fd: i32,
-    /// The listening socket: a Unix or a TCP one, as the manifest's `listen` asked.
+    /// The listening socket: a Unix or a TCP one, as the manifest's `listen` asked; `/dev/null` where it asked for none.
     pub listener_fd: i32,
     /// The log pipe.
     pub log_fd: i32,

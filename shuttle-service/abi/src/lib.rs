@@ -26,4 +26,5 @@ pub use launch::{
 pub use log::{Level, LogRecord};
 pub use manifest::{
     Kind, Listen, MANIFEST_SECTION, MANIFEST_VERSION, Manifest, ManifestError, RECORD_MAGIC, ResourceManifest, ServiceManifest,
+    Settings,
 };

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Name of the section.
 pub const MANIFEST_SECTION: &str = ".shuttle.manifest";
 /// Version of the JSON's meaning.
-pub const MANIFEST_VERSION: u32 = 1;
+///
+/// 2 added background services, settings and options; a server reads all versions up to its own.
+pub const MANIFEST_VERSION: u32 = 2;
 /// First bytes of each record.
 pub const RECORD_MAGIC: [u8; 4] = *b"SHMF";
 
@@ -23,7 +25,7 @@ pub struct Manifest {
     #[serde(rename = "crate")]
     pub crate_name: String,
     pub service: ServiceManifest,
-    /// One entry a parameter, in their order.
+    /// What the parameters need, in their order. A parameter that is made of several things has an entry for each.
     pub resources: Vec<ResourceManifest>,
 }
 
@@ -34,6 +36,26 @@ pub struct ServiceManifest {
     pub framework: String,
     pub kind: Kind,
     pub listen: Listen,
+    /// What the annotation asks for.
+    #[serde(default)]
+    pub settings: Settings,
+}
+
+/// What an annotation asks for beyond its function: `#[shuttle_service::main(always_on, …)]`. `None` is the platform's
+/// default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// After so many seconds without a request the app may be put to sleep.
+    pub idle_timeout_s: Option<u64>,
+    /// Never put to sleep.
+    pub always_on: Option<bool>,
+    /// The path that is asked before requests are sent to a new instance; it has to answer with a status of 2xx or 3xx.
+    pub health_path: Option<String>,
+    /// Most memory of one instance, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// How many instances run.
+    pub instances: Option<u32>,
 }
 
 /// What the platform does with the service.
@@ -42,6 +64,8 @@ pub struct ServiceManifest {
 pub enum Kind {
     /// It serves HTTP; the proxy sends it requests.
     Http,
+    /// It listens on nothing, always runs, and is sent no requests.
+    Background,
 }
 
 /// Which listening socket the service wants.
@@ -54,17 +78,21 @@ pub enum Listen {
     Tcp,
     /// None: it binds a loopback port by itself and reports it when ready.
     Own,
+    /// None at all: a background service.
+    None,
 }
 
 /// One parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceManifest {
-    /// The parameter's name.
+    /// The parameter's name. Where it is made of several things, it is followed by `.` and the part's place in it:
+    /// `mailer.0`, `mailer.1`; the secrets that its options refer to are `mailer.secrets`.
     pub name: String,
-    /// The resource's type: `postgres`, `redis`.
+    /// The resource's type: `postgres`, `redis`, `secrets`, `persist`, `metadata`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its options; an empty object where there are none.
+    /// Those of its options that are the platform's to honour; an empty object where there are none. Values are strings,
+    /// integers, booleans, or arrays of strings.
     #[serde(default)]
     pub options: serde_json::Map<String, serde_json::Value>,
 }
@@ -84,7 +112,7 @@ impl std::fmt::Display for ManifestError {
             Self::Malformed(why) => write!(f, "the section {MANIFEST_SECTION} is malformed: {why}"),
             Self::Newer { found, sdk } => write!(
                 f,
-                "the app's manifest has version {found} (shuttle-service {sdk}); this platform reads up to version {MANIFEST_VERSION}"
+                "the app's manifest has version {found}; this platform reads up to version {MANIFEST_VERSION}: update platform-server to {sdk} or later, or use an older shuttle-service"
             ),
         }
     }

@@ -8,8 +8,9 @@ use shuttle_abi::{Header, RunFn};
 
 use super::{Failure, Resources};
 use crate::{
-    Error, Resource, ResourceData, Service, Serving, VERSION,
+    Error, Parameter, SecretStore, Service, Serving, VERSION,
     manifest::{ParamInfo, ServiceInfo},
+    resource::{OptionEntry, Options, Slot},
 };
 
 /// A future of one thread, its type put aside.
@@ -18,13 +19,32 @@ pub(super) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 /// A parameter of the annotated function.
 pub struct Param<T> {
     pub info: ParamInfo,
-    make: fn(ResourceData) -> LocalFuture<Result<T, Error>>,
+    make: for<'a> fn(Slot<'a>) -> Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>,
 }
 
-/// The parameter `name` of type `T`.
+/// The parameter `name` of type `T`, with the options of the attribute on it.
 #[must_use]
-pub const fn param<T: Resource>(name: &'static str) -> Param<T> {
-    Param { info: ParamInfo { name, kind: T::TYPE }, make: |data| Box::pin(T::from_data(data)) }
+pub const fn param<T: Parameter>(name: &'static str, options: &'static [OptionEntry]) -> Param<T> {
+    Param { info: ParamInfo { name, needs: T::NEEDS, options }, make: |slot| Box::pin(T::take(slot)) }
+}
+
+/// Checks at compile time that the parameter's type knows its options, and is what the attribute's name says. It stands
+/// apart from [`param`], so that the error is on the attribute.
+pub const fn check_options<T: Parameter>(kind: Option<&'static str>, options: &'static [OptionEntry]) {
+    if let Some(kind) = kind {
+        assert!(
+            T::NEEDS.has(kind),
+            "this attribute is for another type of parameter: `Postgres` is for databases, `Redis` for Redis clients, `Secrets` for a `SecretStore`"
+        );
+    }
+    let mut i = 0;
+    while i < options.len() {
+        assert!(
+            T::ACCEPTS.knows(options[i].name),
+            "the parameter's type has no such option: its documentation says which it has, for a type of your own `Resource::OPTIONS`"
+        );
+        i += 1;
+    }
 }
 
 impl<T> Param<T> {
@@ -33,8 +53,19 @@ impl<T> Param<T> {
     /// # Errors
     /// When it gave nothing that fits, or the resource cannot be made from it.
     pub async fn make(&self, from: &Resources) -> Result<T, Failure> {
-        let data = from.get(self.info.name, self.info.kind)?;
-        (self.make)(data).await.map_err(|error| Failure(format!("parameter `{}`: {}", self.info.name, error.chain())))
+        self.try_make(from).await.map_err(|error| Failure(format!("parameter `{}`: {}", self.info.name, error.chain())))
+    }
+
+    async fn try_make(&self, from: &Resources) -> Result<T, Error> {
+        let secrets = match self.info.options_refer_to_secrets() {
+            true => {
+                let name = format!("{}.secrets", self.info.name);
+                Some(SecretStore::take(Slot::new(&from.given, &name, &Options::new())).await?)
+            }
+            false => None,
+        };
+        let options = Options::resolve(self.info.options, secrets.as_ref())?;
+        (self.make)(Slot::new(&from.given, self.info.name, &options)).await
     }
 }
 
@@ -62,13 +93,13 @@ impl Args {
     label = "not a `Result`",
     note = "for example `Result<axum::Router, shuttle_service::Error>`, which is `shuttle_service::ShuttleAxum`"
 )]
-pub trait Returned: 'static {
-    type Service: Service;
+pub trait Returned<Marker>: 'static {
+    type Service: Service<Marker>;
 
     fn into_service(self) -> Result<Self::Service, Error>;
 }
 
-impl<S: Service, E: Into<Error> + 'static> Returned for Result<S, E> {
+impl<M: 'static, S: Service<M>, E: Into<Error> + 'static> Returned<M> for Result<S, E> {
     type Service = S;
 
     fn into_service(self) -> Result<S, Error> {
@@ -109,20 +140,21 @@ pub struct ServiceEntry {
 
 /// Learns the service from the type of a call of the annotated function, which need not be nameable.
 #[must_use]
-pub const fn service<F, Fut>(_: &F) -> ServiceEntry
+pub const fn service<F, Fut, Marker>(_: &F) -> ServiceEntry
 where
     F: Fn(Args) -> Fut,
     Fut: Future,
-    Fut::Output: Returned,
+    Fut::Output: Returned<Marker>,
+    Marker: 'static,
 {
-    ServiceEntry { info: info::<<Fut::Output as Returned>::Service>(), adopt: adopt::<Fut::Output> }
+    ServiceEntry { info: info::<<Fut::Output as Returned<Marker>>::Service, Marker>(), adopt: adopt::<Fut::Output, Marker> }
 }
 
-const fn info<S: Service>() -> ServiceInfo {
+const fn info<S: Service<Marker>, Marker>() -> ServiceInfo {
     ServiceInfo { framework: S::FRAMEWORK, kind: S::KIND, listen: S::LISTEN }
 }
 
-fn adopt<R: Returned>(outcome: Outcome) -> Result<Made, Error> {
+fn adopt<R: Returned<Marker>, Marker: 'static>(outcome: Outcome) -> Result<Made, Error> {
     let returned = outcome.0.downcast::<R>().map_err(|_| Error::msg("the function returned another type than it declared"))?;
     let service = returned.into_service()?;
     Ok(Made(Box::new(|serving| Box::pin(service.serve(serving)))))

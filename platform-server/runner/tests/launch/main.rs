@@ -135,7 +135,7 @@ fn an_app_that_exits_says_nothing_and_has_its_status() {
 fn a_resource_that_is_missing_or_wrong_is_named() {
     let missing = Launch { resources: BTreeMap::new(), ..launch() };
     let (stage, message, _) = failure("", &missing);
-    assert_eq!((stage, message.as_str()), (FailedStage::Resource, "parameter `note`: the platform gave no note for it"));
+    assert_eq!((stage, message.as_str()), (FailedStage::Resource, "parameter `note`: the platform gave no redis for it"));
 
     let mut bad = launch();
     bad.resources.get_mut("note").unwrap().url = "bad".into();

@@ -31,7 +31,7 @@ pub(crate) struct Runner {
 
 /// A launch of the fixture app that works; tests change what they are about.
 pub(crate) fn launch() -> Launch {
-    let note = ResourceData { kind: "note".into(), url: "Hello, world!".into() };
+    let note = ResourceData { kind: "redis".into(), url: "Hello, world!".into(), ..ResourceData::default() };
     Launch {
         abi_version: ABI_VERSION,
         crate_name: "fixture_app".into(),
@@ -39,6 +39,7 @@ pub(crate) fn launch() -> Launch {
         deployment: "1".into(),
         url: "http://fixture-app.localhost".into(),
         workdir: "/".into(),
+        environment: "test".into(),
         uid: None,
         resources: BTreeMap::from([("note".to_owned(), note)]),
     }

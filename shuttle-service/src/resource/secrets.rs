@@ -1,0 +1,97 @@
+//! The project's secrets.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use super::{Accepts, Needs, Parameter, Slot};
+use crate::Error;
+
+/// Its type in the manifest.
+pub(crate) const KIND: &str = "secrets";
+
+/// The secrets of the project: what stands in `Secrets.toml` beside the package's `Cargo.toml` when it is deployed. The file
+/// is never part of what is built; its values are sent apart from it and encrypted on the server's disk.
+///
+/// ```
+/// use shuttle_service::SecretStore;
+///
+/// async fn app(secrets: SecretStore) -> shuttle_service::ShuttleAxum {
+///     let key: String = secrets.require("API_KEY")?;
+///     let retries: u8 = secrets.require("RETRIES")?;
+///     let proxy = secrets.get("PROXY");
+///     println!("{} characters of key, {retries} retries, a proxy: {}", key.len(), proxy.is_some());
+///     Ok(axum::Router::new())
+/// }
+///
+/// // In a test:
+/// # let _ =
+/// app(SecretStore::from_iter([("API_KEY", "for tests"), ("RETRIES", "3")]));
+/// ```
+///
+/// Option: `#[shuttle_service::Secrets(required = ["API_KEY"])]` on the parameter makes a deployment fail before it starts where one is
+/// missing.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretStore {
+    secrets: BTreeMap<String, String>,
+}
+
+impl SecretStore {
+    /// A secret, or `None` where the project has none of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.secrets.get(name).cloned()
+    }
+
+    /// A secret that has to be there, as a text, a number, or whatever else can be parsed.
+    ///
+    /// ```
+    /// use shuttle_service::SecretStore;
+    ///
+    /// let secrets = SecretStore::from_iter([("RETRIES", "three")]);
+    /// assert_eq!(secrets.require::<String>("RETRIES").unwrap(), "three");
+    /// let error = secrets.require::<u8>("RETRIES").unwrap_err().to_string();
+    /// assert_eq!(error, "the secret `RETRIES` is not a valid u8: invalid digit found in string");
+    /// let error = secrets.require::<String>("API_KEY").unwrap_err().to_string();
+    /// assert!(error.starts_with("the secret `API_KEY` is missing: add `API_KEY = \"…\"` to Secrets.toml"));
+    /// ```
+    ///
+    /// # Errors
+    /// When it is missing, or does not parse. The error names the secret, never its value.
+    pub fn require<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
+        let value = self.secrets.get(name).ok_or_else(|| {
+            Error::msg(format!(
+                "the secret `{name}` is missing: add `{name} = \"…\"` to Secrets.toml beside the package's Cargo.toml and deploy again"
+            ))
+        })?;
+        value.parse().map_err(|error| {
+            let wanted = std::any::type_name::<T>();
+            Error::msg(format!("the secret `{name}` is not a valid {wanted}: {error}"))
+        })
+    }
+
+    /// Names and values, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for SecretStore {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(secrets: I) -> Self {
+        Self { secrets: secrets.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+    }
+}
+
+/// Their names only.
+impl fmt::Debug for SecretStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.secrets.keys()).finish()
+    }
+}
+
+impl Parameter for SecretStore {
+    const NEEDS: Needs = Needs::One { kind: KIND, options: &["required"] };
+    const ACCEPTS: Accepts = Accepts { own: &["required"], rest: None };
+
+    async fn take(slot: Slot<'_>) -> Result<Self, Error> {
+        Ok(Self { secrets: slot.data(KIND)?.values.clone() })
+    }
+}
