@@ -198,6 +198,46 @@ impl CargoRun<'_> {
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<PathBuf, BuildError> {
+        let index = &self.meta.index;
+        let mut messages = Messages::new(&index.crate_name);
+        let spec = self.compile_spec(&self.folder.tree, &self.folder.target);
+        let status = self.run(&spec, &mut messages, event, cancel, "compiling", self.builder.limits.build()).await?;
+        if !status.success() {
+            return Err(BuildError::Compile(compile_failure(&messages, status)));
+        }
+        event(Event::Output { text: messages.summary() });
+        let artifact = messages.artifact.ok_or_else(|| BuildError::Compile("cargo built no library of this package".into()))?;
+        let target = self.paths().target;
+        artifact.strip_prefix(&target).map(Path::to_path_buf).map_err(|_| {
+            BuildError::Compile(format!("cargo put the library outside its target folder, at {}", artifact.display()))
+        })
+    }
+
+    /// Compiles the dependencies alone, out of the skeleton in `tree`, into `target`. `false`: that was not possible, and
+    /// why is for the build of the project itself to say.
+    pub(super) async fn compile_dependencies(
+        &self,
+        tree: &Path,
+        target: &Path,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<bool, BuildError> {
+        let mut messages = Messages::new(&self.meta.index.crate_name);
+        let progress = |told: Event| {
+            if matches!(told, Event::Progress { .. }) {
+                event(told);
+            }
+        };
+        let spec = self.compile_spec(tree, target);
+        let status = self.run(&spec, &mut messages, &progress, cancel, "compiling", self.builder.limits.build()).await?;
+        if !status.success() {
+            tracing::debug!(deployment = self.meta.id, error = messages.cargo_error, "dependencies do not compile apart");
+        }
+        Ok(status.success())
+    }
+
+    /// `cargo rustc` for the files in `tree`.
+    fn compile_spec(&self, tree: &Path, target: &Path) -> Spec {
         let paths = self.paths();
         let index = &self.meta.index;
         let mut env = self.environment(&paths);
@@ -207,8 +247,8 @@ impl CargoRun<'_> {
         let mounts = vec![
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
             Self::mount(&self.builder.registry.home, CARGO_HOME, false),
-            Self::mount(&self.folder.tree, TREE, false),
-            Self::mount(&self.folder.target, TARGET, true),
+            Self::mount(tree, TREE, false),
+            Self::mount(target, TARGET, true),
         ];
         let args = [
             "rustc",
@@ -224,7 +264,7 @@ impl CargoRun<'_> {
             "json-diagnostic-rendered-ansi",
         ];
         let limits = &self.builder.limits;
-        let spec = Spec {
+        Spec {
             program: paths.toolchain.join("bin/cargo"),
             args: args.map(str::to_owned).to_vec(),
             env,
@@ -240,16 +280,7 @@ impl CargoRun<'_> {
             },
             death_signal: DeathSignal::Kill,
             nice: 5,
-        };
-        let mut messages = Messages::new(&index.crate_name);
-        let status = self.run(&spec, &mut messages, event, cancel, "compiling", limits.build()).await?;
-        if !status.success() {
-            return Err(BuildError::Compile(compile_failure(&messages, status)));
         }
-        let artifact = messages.artifact.ok_or_else(|| BuildError::Compile("cargo built no library of this package".into()))?;
-        artifact.strip_prefix(&paths.target).map(Path::to_path_buf).map_err(|_| {
-            BuildError::Compile(format!("cargo put the library outside its target folder, at {}", artifact.display()))
-        })
     }
 
     /// The release profile, made fast to compile again: incremental, and without link-time optimisation where the

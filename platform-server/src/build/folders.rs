@@ -1,25 +1,35 @@
-//! The build folders: one for each project, kept from build to build because cargo reuses what is in them; together
-//! under a size limit, the least recently used removed first.
+//! The build folders: one for each project, kept from build to build because cargo reuses what is in them, and the compiled
+//! dependencies that projects share ([`shared`]); together under a size limit, the least recently used removed first.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashMap},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
-use super::{blocking, tree};
+use super::{blocking, shared, skeleton::Skeleton, tree};
 
 /// All build folders.
 #[derive(Debug, Clone)]
 pub(crate) struct BuildFolders {
     root: Arc<Path>,
     max_bytes: u64,
-    busy: Arc<Mutex<HashSet<String>>>,
+    busy: Busy,
 }
 
-/// The folder of one project, reserved for one build: not evicted while this exists.
+/// Which folders are in use, and how often.
+type Busy = Arc<Mutex<HashMap<String, usize>>>;
+
+/// A folder that is not evicted while this exists.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    name: String,
+    busy: Busy,
+}
+
+/// The folder of one project, reserved for one build.
 #[derive(Debug)]
 pub(crate) struct BuildFolder {
     /// What is compiled; the server's.
@@ -28,8 +38,7 @@ pub(crate) struct BuildFolder {
     pub(crate) target: PathBuf,
     /// An empty folder to stand in.
     pub(crate) empty: PathBuf,
-    name: String,
-    busy: Arc<Mutex<HashSet<String>>>,
+    _reserved: Reserved,
 }
 
 impl BuildFolders {
@@ -40,14 +49,12 @@ impl BuildFolders {
     /// The project's folder, made if it is missing; others are removed if all together are over the limit.
     pub(crate) async fn open(&self, project_id: i64, uid: Option<u32>) -> io::Result<BuildFolder> {
         let name = project_id.to_string();
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
         let base = self.root.join(&name);
         let folder = BuildFolder {
             tree: base.join("tree"),
             target: base.join("target"),
             empty: base.join("empty"),
-            name,
-            busy: Arc::clone(&self.busy),
+            _reserved: self.reserve(name),
         };
         let this = self.clone();
         let paths = [folder.tree.clone(), folder.empty.clone(), folder.target.clone()];
@@ -64,6 +71,32 @@ impl BuildFolders {
         })
         .await?;
         Ok(folder)
+    }
+
+    fn reserve(&self, name: String) -> Reserved {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default() += 1;
+        Reserved { name, busy: Arc::clone(&self.busy) }
+    }
+
+    /// Dependencies that are compiled as this skeleton's are.
+    pub(super) fn shared(&self, skeleton: &Skeleton) -> Option<(PathBuf, Reserved)> {
+        let name = shared::name(skeleton);
+        let reserved = self.reserve(name.clone());
+        let folder = self.root.join(name);
+        folder.join("used").exists().then_some((folder, reserved))
+    }
+
+    /// Dependencies to start from, where there are none that are the same.
+    pub(super) fn shared_by_some(&self, packages: &BTreeSet<String>) -> io::Result<Option<(PathBuf, Reserved)>> {
+        let Some(name) = shared::best(&self.root, packages)? else { return Ok(None) };
+        let reserved = self.reserve(name.clone());
+        let folder = self.root.join(name);
+        Ok(folder.join("used").exists().then_some((folder, reserved)))
+    }
+
+    /// Keeps what was compiled in `target`.
+    pub(super) fn share(&self, skeleton: &Skeleton, target: &Path) -> io::Result<()> {
+        shared::keep(skeleton, target, &self.root.join(shared::name(skeleton)))
     }
 
     /// Removes least recently used folders until the rest is below the limit.
@@ -84,7 +117,7 @@ impl BuildFolders {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             // Held while the folder goes, so that no build opens it meanwhile.
             let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            if busy.contains(name) {
+            if busy.contains_key(name) {
                 continue;
             }
             tracing::info!(folder = name, bytes = size, "a build folder is removed: all together are over the limit");
@@ -95,9 +128,15 @@ impl BuildFolders {
     }
 }
 
-impl Drop for BuildFolder {
+impl Drop for Reserved {
     fn drop(&mut self) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = busy.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                busy.remove(&self.name);
+            }
+        }
     }
 }
 

@@ -20,7 +20,14 @@ enum Message {
     #[serde(rename = "compiler-message")]
     Diagnostic { message: Diagnostic },
     #[serde(rename = "compiler-artifact")]
-    Artifact { target: Target, filenames: Vec<PathBuf> },
+    Artifact {
+        target: Target,
+        filenames: Vec<PathBuf>,
+        #[serde(default)]
+        package_id: String,
+        #[serde(default)]
+        fresh: bool,
+    },
     #[serde(other)]
     Other,
 }
@@ -49,6 +56,10 @@ pub(crate) struct Messages {
     pub(crate) cargo_error: String,
     done: u32,
     in_error: bool,
+    /// Units of the project's own packages and of others: compiled now.
+    compiled: [usize; 2],
+    /// … and taken as they were.
+    fresh: [usize; 2],
 }
 
 impl Messages {
@@ -61,6 +72,8 @@ impl Messages {
             cargo_error: String::new(),
             done: 0,
             in_error: false,
+            compiled: [0; 2],
+            fresh: [0; 2],
         }
     }
 
@@ -71,7 +84,10 @@ impl Messages {
                 self.errors += usize::from(message.level.starts_with("error"));
                 message.rendered.map(|text| Event::Output { text })
             }
-            Ok(Message::Artifact { target, filenames }) => {
+            Ok(Message::Artifact { target, filenames, package_id, fresh }) => {
+                let foreign = usize::from(!package_id.starts_with("path+"));
+                let count = if fresh { &mut self.fresh } else { &mut self.compiled };
+                count[foreign] += 1;
                 if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|kind| kind == "cdylib") {
                     self.artifact =
                         filenames.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "so"));
@@ -80,6 +96,13 @@ impl Messages {
             }
             Ok(Message::Other) | Err(_) => None,
         }
+    }
+
+    /// How much there was to do, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let (own, foreign) = (self.compiled[0], self.compiled[1]);
+        let fresh = self.fresh[0] + self.fresh[1];
+        format!("compiled {own} of the project's own crates and {foreign} dependencies; {fresh} were compiled already\n")
     }
 
     /// One piece of stderr: what stood between two line feeds or carriage returns.

@@ -4,9 +4,11 @@
 //! 2. check where dependencies come from ([`sources`]), choose the toolchain ([`toolchain`]),
 //! 3. `cargo fetch`: with the network, under a uid of its own, from an empty folder, so that no uploaded configuration
 //!    is read; what it needs of one is checked and passed on ([`config`]),
-//! 4. `cargo rustc`: without the network, under the project's build uid, seeing the toolchain and the registry
+//! 4. a project's first build takes its dependencies from those that are compiled already, or compiles them apart from
+//!    its own code, for others to take ([`skeleton`], [`shared`]),
+//! 5. `cargo rustc`: without the network, under the project's build uid, seeing the toolchain and the registry
 //!    read-only and the project's own tree ([`cargo`]),
-//! 5. store the artifact by its digest and read the manifest out of it ([`crate::artifact`]).
+//! 6. store the artifact by its digest and read the manifest out of it ([`crate::artifact`]).
 //!
 //! A build never changes a deployment's state; it returns, and the driver decides.
 
@@ -15,11 +17,13 @@ mod config;
 mod folders;
 mod messages;
 mod registry;
+mod shared;
+mod skeleton;
 mod sources;
 pub(crate) mod toolchain;
 mod tree;
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use platform_wire::{Event, FailureKind, Stage};
 use shuttle_abi::Manifest;
@@ -35,6 +39,7 @@ use crate::{
 use cargo::{CargoError, CargoRun};
 pub(crate) use folders::BuildFolders;
 pub(crate) use registry::Registry;
+use skeleton::Skeleton;
 use sources::SourceError;
 use toolchain::{ToolchainError, Toolchains};
 
@@ -138,11 +143,89 @@ impl Builder {
             let registry = self.registry.clone();
             blocking(move || registry.open_for_reading()).await?;
         }
+        if self.sandbox.has_view() && shared::is_new(&folder.target) {
+            stage(Stage::Compile, "compiling dependencies");
+            self.take_dependencies(&run, event, cancel).await?;
+        }
         stage(Stage::Compile, "compiling");
         let built = run.compile(event, cancel).await?;
         let stored = self.artifacts.store(&folder.target, &built, self.limits.max_artifact_bytes).await?;
         let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
         Ok((stored, manifest))
+    }
+}
+
+impl Builder {
+    /// Puts compiled dependencies into the project's new target folder. What goes wrong here is no failure: cargo then
+    /// compiles them with the project.
+    async fn take_dependencies(
+        &self,
+        run: &CargoRun<'_>,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(), BuildError> {
+        match self.try_take_dependencies(run, event, cancel).await {
+            Err(BuildError::Io(error)) => {
+                tracing::warn!(deployment = run.meta.id, %error, "compiled dependencies could not be shared");
+                let target = run.folder.target.clone();
+                let uid = self.uids.build(run.meta.project_id);
+                // A half of them would be worse than none.
+                Ok(blocking(move || shared::clear(&target, uid)).await?)
+            }
+            taken => taken,
+        }
+    }
+
+    async fn try_take_dependencies(
+        &self,
+        run: &CargoRun<'_>,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(), BuildError> {
+        let uid = self.uids.build(run.meta.project_id);
+        let (tree, target) = (run.folder.tree.clone(), run.folder.target.clone());
+        let lockfile = tree.join(&run.meta.index.workspace_root).join("Cargo.lock");
+        let toolchain = run.toolchain.clone();
+        let skeleton = blocking(move || Skeleton::of(&tree, &lockfile, &toolchain.identity()?)).await?;
+        let Some(skeleton) = skeleton.map(Arc::new) else { return Ok(()) };
+        if self.folders.shared(&skeleton).is_none() && !self.compile_dependencies(run, &skeleton, event, cancel).await? {
+            return Ok(());
+        }
+        let Some((folder, _reserved)) = self.folders.shared(&skeleton) else { return Ok(()) };
+        Ok(blocking(move || shared::copy_to(&folder, &target, uid)).await?)
+    }
+
+    /// Compiles dependencies that nobody has compiled yet, and keeps them. `false`: they cannot be compiled apart.
+    async fn compile_dependencies(
+        &self,
+        run: &CargoRun<'_>,
+        skeleton: &Arc<Skeleton>,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<bool, BuildError> {
+        let uid = self.uids.build(run.meta.project_id);
+        let (folders, tree, beside, wanted) =
+            (self.folders.clone(), run.folder.tree.clone(), run.folder.target.clone(), Arc::clone(skeleton));
+        let (files, target) = blocking(move || {
+            let (files, target) = (shared::scratch(&beside, None)?, shared::scratch(&beside, uid)?);
+            wanted.write(&tree, files.path())?;
+            if let Some((base, _reserved)) = folders.shared_by_some(&wanted.packages)? {
+                shared::copy_to(&base, target.path(), uid)?;
+            }
+            Ok((files, target))
+        })
+        .await?;
+        let compiled = run.compile_dependencies(files.path(), target.path(), event, cancel).await?;
+        let (folders, wanted) = (self.folders.clone(), Arc::clone(skeleton));
+        blocking(move || {
+            if compiled {
+                folders.share(&wanted, target.path())?;
+            }
+            drop((files, target));
+            Ok(compiled)
+        })
+        .await
+        .map_err(BuildError::from)
     }
 }
 

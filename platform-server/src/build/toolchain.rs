@@ -11,6 +11,15 @@ pub(crate) struct Toolchain {
     pub(crate) sysroot: PathBuf,
 }
 
+impl Toolchain {
+    /// Changes when the toolchain does, even where it keeps its folder, as rustup's `stable` does.
+    pub(super) fn identity(&self) -> std::io::Result<String> {
+        use std::os::unix::fs::MetadataExt;
+        let compiler = std::fs::metadata(self.sysroot.join("bin/rustc"))?;
+        Ok(format!("{} {} {}", self.sysroot.display(), compiler.size(), compiler.mtime()))
+    }
+}
+
 /// Where toolchains are looked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Toolchains {

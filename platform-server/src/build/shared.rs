@@ -1,0 +1,171 @@
+//! Compiled dependencies, shared between projects.
+//!
+//! A project's first build compiles its dependencies apart from its own code ([`super::skeleton`]), and the outcome is kept
+//! here, by what decided it, for every project that asks for the same. A project whose dependencies are not the same, but
+//! include all of a kept set's, starts from that set: whatever code ran while that set was made is code that this project
+//! has chosen to run as well. So no project's choice of dependencies changes what another one reads, either.
+//!
+//! What is here belongs to the server alone. A project gets a copy (where the file system can, sharing its blocks): a hard
+//! link would let one build write what the others read. It stands among the build folders, and is removed by the same rule.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
+    path::{Path, PathBuf},
+};
+
+use super::skeleton::Skeleton;
+
+/// How the folders here begin; a project's is a number.
+const PREFIX: &str = "shared-";
+/// cargo's folders that hold compiled units.
+const UNITS: [&str; 3] = [".fingerprint", "build", "deps"];
+/// Characters of the hash behind a unit's name.
+const HASH: usize = 16;
+
+/// The name of the folder for these dependencies.
+pub(super) fn name(skeleton: &Skeleton) -> String {
+    format!("{PREFIX}{}", &skeleton.key.as_str()[..32])
+}
+
+/// The largest kept set that has no package which is not in `packages`, and how many it has.
+pub(super) fn best(root: &Path, packages: &BTreeSet<String>) -> io::Result<Option<String>> {
+    let mut best = (0, None);
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !name.starts_with(PREFIX) {
+            continue;
+        }
+        // One that is just being removed.
+        let Ok(list) = fs::read_to_string(entry.path().join("packages")) else { continue };
+        let count = list.lines().count();
+        if count > best.0 && list.lines().all(|package| packages.contains(package)) {
+            best = (count, Some(name));
+        }
+    }
+    Ok(best.1)
+}
+
+/// Puts the units that were compiled in `target` where they are shared. Nothing runs any more that could write there.
+pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path) -> io::Result<()> {
+    let parent = folder.parent().unwrap_or(folder);
+    let fresh = tempfile::Builder::new().prefix(".tmp").tempdir_in(parent)?;
+    let release = fresh.path().join("target/release");
+    fs::create_dir_all(&release)?;
+    for units in UNITS {
+        let to = release.join(units);
+        fs::create_dir(&to)?;
+        let entries = match fs::read_dir(target.join("release").join(units)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let kept = if units == "deps" { true } else { is_unit_of(&entry.file_name(), &skeleton.kept) };
+            if kept {
+                fs::rename(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+    }
+    let mut list = String::new();
+    for package in &skeleton.packages {
+        list.push_str(package);
+        list.push('\n');
+    }
+    fs::write(fresh.path().join("packages"), list)?;
+    fs::write(fresh.path().join("used"), "")?;
+    own(&release)?;
+    match fs::rename(fresh.path(), folder) {
+        // Another build was faster; its units are as good.
+        Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => Ok(()),
+        renamed => {
+            renamed?;
+            // It has its place now.
+            let _ = fresh.keep();
+            Ok(())
+        }
+    }
+}
+
+/// `name-0123456789abcdef`: a unit of a package whose name is among these.
+fn is_unit_of(file: &std::ffi::OsStr, names: &BTreeSet<String>) -> bool {
+    file.to_str()
+        .and_then(|file| file.rsplit_once('-'))
+        .is_some_and(|(name, hash)| hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit()) && names.contains(name))
+}
+
+/// Takes what a build made: it is the server's from now on, and nothing but folders and plain files.
+fn own(path: &Path) -> io::Result<()> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            own(&entry.path())?;
+        } else if !metadata.is_file() {
+            fs::remove_file(entry.path())?;
+            continue;
+        }
+        std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid))?;
+        let executable = metadata.is_dir() || metadata.mode() & 0o100 != 0;
+        fs::set_permissions(entry.path(), fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 }))?;
+    }
+    Ok(())
+}
+
+/// Copies what is kept in `folder` to the empty folder `target`, for a build under `uid`.
+pub(super) fn copy_to(folder: &Path, target: &Path, uid: Option<u32>) -> io::Result<()> {
+    // Only now is it known to be of use.
+    fs::write(folder.join("used"), "")?;
+    copy(&folder.join("target"), target, uid)
+}
+
+/// cargo compares times, so every file keeps its own.
+fn copy(from: &Path, to: &Path, uid: Option<u32>) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            fs::create_dir(&target)?;
+            copy(&entry.path(), &target, uid)?;
+        } else {
+            let (mut source, mut copied) = (File::open(entry.path())?, File::create_new(&target)?);
+            io::copy(&mut source, &mut copied)?;
+            copied.set_permissions(metadata.permissions())?;
+        }
+        // A folder's own time is the last thing to be set, when nothing more is put into it.
+        let copied = File::open(&target)?;
+        copied.set_modified(metadata.modified()?)?;
+        if let Some(uid) = uid {
+            fchown(&copied, Some(uid), Some(uid))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether cargo has not built anything in this target folder yet.
+pub(super) fn is_new(target: &Path) -> bool {
+    !target.join("release").exists()
+}
+
+/// Empties the target folder.
+pub(super) fn clear(target: &Path, uid: Option<u32>) -> io::Result<()> {
+    fs::remove_dir_all(target)?;
+    fs::create_dir(target)?;
+    uid.map_or(Ok(()), |uid| std::os::unix::fs::chown(target, Some(uid), Some(uid)))
+}
+
+/// An empty folder beside `target` for a build under `uid`, removed when it is dropped.
+pub(super) fn scratch(beside: &Path, uid: Option<u32>) -> io::Result<tempfile::TempDir> {
+    let parent: PathBuf = beside.parent().unwrap_or(beside).to_path_buf();
+    let folder = tempfile::Builder::new().prefix(".tmp-dependencies").tempdir_in(parent)?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    if let Some(uid) = uid {
+        std::os::unix::fs::chown(folder.path(), Some(uid), Some(uid))?;
+    }
+    Ok(folder)
+}
