@@ -124,6 +124,15 @@ impl Serving {
         self.reporter.ready(Some(address));
     }
 
+    /// The listening Unix socket, with "ready" said, as connections wait in it already. Nothing else keeps the socket open: it
+    /// is closed when the framework closes it.
+    #[cfg(feature = "axum-0-8")]
+    pub(crate) fn unix(self) -> Result<(tokio::net::UnixListener, impl Future<Output = ()> + Send + use<>), Error> {
+        let listener = self.unix_listener()?;
+        self.ready();
+        Ok((listener, self.shutdown()))
+    }
+
     /// Another handle to say [`ready_at`](Self::ready_at) with, from a callback.
     #[cfg(feature = "rocket-0-5")]
     pub(crate) fn reporter(&self) -> Arc<Reporter> {

@@ -31,9 +31,8 @@ impl Service for Router {
 /// Boxed here, so that axum's server is compiled with this crate and not again with every change of the app.
 fn serve(router: Router, serving: Serving) -> Pin<Box<dyn Future<Output = Result<(), Error>>>> {
     Box::pin(async move {
-        let listener = serving.unix_listener()?;
-        serving.ready();
-        axum::serve(listener, router).with_graceful_shutdown(serving.shutdown()).await?;
+        let (listener, shutdown) = serving.unix()?;
+        axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
         Ok(())
     })
 }

@@ -1,20 +1,39 @@
 //! The real runner with a real artifact, from the launch to the exit status.
 
-mod artifacts;
-mod server;
+mod foreign;
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::{collections::BTreeMap, io::Write, time::Duration};
+use std::{collections::BTreeMap, io::Write, sync::Arc, time::Duration};
 
-use shuttle_abi::{FailedStage, Launch, Level, MAGIC, RunnerMessage, STATUS_FAILED, STATUS_PANICKED};
+use shuttle_abi::{FailedStage, Launch, Level, Listen, MAGIC, ResourceData, RunnerMessage, STATUS_FAILED, STATUS_PANICKED};
 
-use crate::server::{Runner, launch};
+use crate::support::{
+    build::{Artifact, artifact},
+    server::Runner,
+};
 
 /// More than any stop here takes.
 const LONG: Duration = Duration::from_secs(60);
 
+fn app() -> Arc<Artifact> {
+    artifact("fixture-app")
+}
+
+/// A launch of the fixture app that works; tests change what they are about.
+fn launch() -> Launch {
+    let note = ResourceData { kind: "redis".into(), url: "Hello, world!".into(), ..ResourceData::default() };
+    Launch { resources: BTreeMap::from([("note".to_owned(), note)]), ..app().launch() }
+}
+
+/// A runner with the fixture app in the given mode.
+fn start(mode: &str, launch: &Launch) -> Runner {
+    app().start_with(launch, &[("MODE", mode)])
+}
+
 /// The failure that a launch ends with.
 fn failure(mode: &str, launch: &Launch) -> (FailedStage, String, Option<i32>) {
-    failure_of(Runner::start(mode, artifacts::app(), launch))
+    failure_of(start(mode, launch))
 }
 
 fn failure_of(mut runner: Runner) -> (FailedStage, String, Option<i32>) {
@@ -26,7 +45,7 @@ fn failure_of(mut runner: Runner) -> (FailedStage, String, Option<i32>) {
 
 #[test]
 fn an_app_serves_until_it_is_told_to_stop() {
-    let mut runner = Runner::start("", artifacts::app(), &launch());
+    let mut runner = start("", &launch());
     runner.expect_ready();
     assert_eq!(runner.get("/"), "Hello, world!");
     assert_eq!(runner.get("/folder"), "/");
@@ -39,7 +58,7 @@ fn an_app_serves_until_it_is_told_to_stop() {
 
 #[test]
 fn all_that_an_app_says_is_recorded() {
-    let mut runner = Runner::start("", artifacts::app(), &launch());
+    let mut runner = start("", &launch());
     runner.expect_ready();
     assert_eq!(runner.get("/speak"), "spoken");
     runner.stop(LONG);
@@ -62,7 +81,7 @@ fn all_that_an_app_says_is_recorded() {
 
 #[test]
 fn an_app_keeps_its_own_loggers() {
-    let mut runner = Runner::start("loggers", artifacts::app(), &launch());
+    let mut runner = start("loggers", &launch());
     runner.expect_ready();
     assert_eq!(runner.get("/speak"), "spoken");
     runner.stop(LONG);
@@ -75,9 +94,9 @@ fn an_app_keeps_its_own_loggers() {
 
 #[test]
 fn a_request_in_flight_is_finished_when_stopping() {
-    let mut runner = Runner::start("", artifacts::app(), &launch());
+    let mut runner = start("", &launch());
     runner.expect_ready();
-    let mut held = runner.ask("/hold", 4);
+    let mut held = runner.post("/hold", 4);
     runner.expect_records(["starting answer=42", "holding"]);
     runner.stop(LONG);
     held.send("held");
@@ -87,9 +106,9 @@ fn a_request_in_flight_is_finished_when_stopping() {
 
 #[test]
 fn what_is_not_finished_in_time_is_cut_off() {
-    let mut runner = Runner::start("", artifacts::app(), &launch());
+    let mut runner = start("", &launch());
     runner.expect_ready();
-    let held = runner.ask("/hold", 4);
+    let held = runner.post("/hold", 4);
     runner.expect_records(["starting answer=42", "holding"]);
     runner.stop(Duration::from_millis(50));
     assert_eq!(held.body(), "");
@@ -98,7 +117,7 @@ fn what_is_not_finished_in_time_is_cut_off() {
 
 #[test]
 fn an_app_that_keeps_its_thread_busy_is_ended_all_the_same() {
-    let mut runner = Runner::start("block", artifacts::app(), &launch());
+    let mut runner = start("block", &launch());
     assert_eq!(runner.log_record().message, "starting answer=42");
     runner.stop(Duration::ZERO);
     assert!(runner.wait().success());
@@ -106,7 +125,7 @@ fn an_app_that_keeps_its_thread_busy_is_ended_all_the_same() {
 
 #[test]
 fn an_app_ends_with_its_server() {
-    let mut runner = Runner::start("", artifacts::app(), &launch());
+    let mut runner = start("", &launch());
     runner.expect_ready();
     runner.control.shutdown(std::net::Shutdown::Both).unwrap();
     assert_eq!(runner.wait().code(), Some(STATUS_FAILED));
@@ -116,7 +135,7 @@ fn an_app_ends_with_its_server() {
 fn a_panic_is_told_with_its_place() {
     let (stage, message, status) = failure("panic", &launch());
     assert_eq!((stage, status), (FailedStage::Start, Some(STATUS_PANICKED)));
-    assert!(message.starts_with("panicked at src/lib.rs:") && message.ends_with(": no way"), "{message}");
+    assert!(message.starts_with("panicked at app/src/lib.rs:") && message.ends_with(": no way"), "{message}");
 }
 
 #[test]
@@ -126,7 +145,7 @@ fn an_error_is_told() {
 
 #[test]
 fn an_app_that_exits_says_nothing_and_has_its_status() {
-    let mut runner = Runner::start("exit", artifacts::app(), &launch());
+    let mut runner = start("exit", &launch());
     assert!(runner.message().is_none());
     assert_eq!(runner.wait().code(), Some(7));
 }
@@ -154,7 +173,7 @@ fn an_artifact_without_the_entry_is_refused() {
 fn what_is_no_artifact_is_refused() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"not an ELF file").unwrap();
-    let (stage, message, _) = failure_of(Runner::start("", file.path(), &launch()));
+    let (stage, message, _) = failure_of(Runner::start(file.path(), Listen::Unix, &launch(), &[]));
     assert_eq!(stage, FailedStage::Load);
     assert!(message.starts_with("the artifact cannot be loaded"), "{message}");
 }
@@ -168,8 +187,8 @@ fn another_abi_is_refused_and_says_which_side_to_update() {
         (MAGIC, 0, "update shuttle-service"),
         (*b"NOTHING\0", 1, "not made by shuttle-service"),
     ] {
-        let artifact = artifacts::with_header(folder.path(), &magic, version);
-        let (stage, message, status) = failure_of(Runner::start("", &artifact, &foreign));
+        let artifact = foreign::with_header(folder.path(), &magic, version);
+        let (stage, message, status) = failure_of(Runner::start(&artifact, Listen::Unix, &foreign, &[]));
         assert_eq!((stage, status), (FailedStage::Abi, Some(STATUS_FAILED)));
         assert!(message.contains(advice), "{message}");
     }
@@ -186,7 +205,7 @@ fn a_server_of_another_version_is_refused() {
 fn a_process_is_confined() {
     // Only root can give an app a user of its own; the rest holds for everybody.
     let uid = rustix::process::geteuid().is_root().then_some(64_999);
-    let mut runner = Runner::start("", artifacts::app(), &Launch { uid, ..launch() });
+    let mut runner = start("", &Launch { uid, ..launch() });
     runner.expect_ready();
     let status = runner.get("/status");
     let field = |name: &str| {

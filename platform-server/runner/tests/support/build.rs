@@ -1,67 +1,82 @@
-//! The artifacts that the tests load: a real app, built as the platform builds one, and a header of another version.
+//! Artifacts: a package of `tests/fixtures`, built as the platform builds an app, and what its manifest says.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-/// The fixture app's artifact.
-pub(crate) fn app() -> &'static Path {
-    static APP: OnceLock<PathBuf> = OnceLock::new();
-    APP.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixture-app");
-        let target = folder.join("target");
-        copy_sources(&folder);
+use object::{Object, ObjectSection};
+use shuttle_abi::{ABI_VERSION, Launch, MANIFEST_SECTION, Manifest, ResourceData};
+
+use super::server::Runner;
+
+/// A built package.
+#[derive(Debug)]
+pub(crate) struct Artifact {
+    pub(crate) path: PathBuf,
+    pub(crate) manifest: Manifest,
+}
+
+/// The artifact of a package of the fixtures. It is built once, however many tests ask for it.
+pub(crate) fn artifact(package: &str) -> Arc<Artifact> {
+    type Builds = BTreeMap<String, Arc<OnceLock<Arc<Artifact>>>>;
+    static BUILDS: Mutex<Builds> = Mutex::new(Builds::new());
+    let build = Arc::clone(BUILDS.lock().unwrap_or_else(PoisonError::into_inner).entry(package.to_owned()).or_default());
+    Arc::clone(build.get_or_init(|| Arc::new(Artifact::build(package))))
+}
+
+impl Artifact {
+    fn build(package: &str) -> Self {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
         let status = Command::new(env!("CARGO"))
-            .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib", "--target-dir"])
+            .args(["rustc", "--quiet", "--locked", "--lib", "--crate-type", "cdylib", "--package", package, "--target-dir"])
             .arg(&target)
-            .current_dir(&folder)
+            .current_dir(&fixtures)
             .status()
             .unwrap();
-        assert!(status.success(), "the fixture app does not build");
-        target.join("debug/libfixture_app.so")
-    })
-}
+        assert!(status.success(), "the fixture {package} does not build: see above");
+        let crate_name = package.replace('-', "_");
+        let path = target.join(format!("debug/lib{crate_name}.so"));
+        let manifest = read_manifest(&path, &crate_name);
+        Self { path, manifest }
+    }
 
-/// With the workspace's lockfile there is nothing to look for in a registry: what it names has been downloaded.
-fn copy_sources(folder: &Path) {
-    let runner = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = runner.ancestors().nth(2).unwrap();
-    let fixture = runner.join("tests/fixtures/app");
-    let manifest = fs::read_to_string(fixture.join("Cargo.toml")).unwrap();
-    let sdk = root.join("shuttle-service");
-    write(&folder.join("Cargo.toml"), &manifest.replace("@SDK@", sdk.to_str().unwrap()));
-    write(&folder.join("src/lib.rs"), &fs::read_to_string(fixture.join("src/lib.rs")).unwrap());
-    fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-}
+    /// A launch that works for an app without resources; tests change what they are about.
+    pub(crate) fn launch(&self) -> Launch {
+        Launch {
+            abi_version: ABI_VERSION,
+            crate_name: self.manifest.crate_name.clone(),
+            project: self.manifest.crate_name.replace('_', "-"),
+            deployment: "1".into(),
+            url: "http://app.localhost".into(),
+            workdir: "/".into(),
+            environment: "test".into(),
+            uid: None,
+            resources: BTreeMap::new(),
+        }
+    }
 
-/// Leaves a file alone that is right, so that cargo finds nothing to do.
-fn write(path: &Path, text: &str) {
-    if fs::read_to_string(path).ok().as_deref() != Some(text) {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+    /// A runner with this app, which gets these resources and the listening socket that its manifest asks for.
+    pub(crate) fn start<'a>(&self, resources: impl IntoIterator<Item = (&'a str, ResourceData)>) -> Runner {
+        let resources = resources.into_iter().map(|(name, data)| (name.to_owned(), data)).collect();
+        self.start_with(&Launch { resources, ..self.launch() }, &[])
+    }
+
+    /// As [`start`](Self::start), with all that can be said.
+    pub(crate) fn start_with(&self, launch: &Launch, env: &[(&str, &str)]) -> Runner {
+        Runner::start(&self.path, self.manifest.service.listen, launch, env)
     }
 }
 
-/// An artifact of the crate `foreign`, whose header begins with these bytes and this version.
-pub(crate) fn with_header(folder: &Path, magic: &[u8; 8], version: u32) -> PathBuf {
-    let source = format!(
-        r#"#[repr(C)]
-        pub struct Header {{ magic: [u8; 8], abi_version: u32, size: u32, rest: [usize; 3] }}
-        #[unsafe(no_mangle)]
-        pub static __shuttle_service_entry_foreign: Header =
-            Header {{ magic: {magic:?}, abi_version: {version}, size: 40, rest: [0; 3] }};"#
-    );
-    let (from, to) = (folder.join("foreign.rs"), folder.join("libforeign.so"));
-    fs::write(&from, source).unwrap();
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let status = Command::new(rustc)
-        .args(["--edition=2024", "--crate-type=cdylib", "-Anon_upper_case_globals", "-o"])
-        .args([&to, &from])
-        .status()
-        .unwrap();
-    assert!(status.success());
-    to
+/// The record of the crate in the section that the server reads.
+fn read_manifest(path: &Path, crate_name: &str) -> Manifest {
+    let bytes = fs::read(path).unwrap();
+    let file = object::File::parse(bytes.as_slice()).unwrap();
+    let section = file.section_by_name(MANIFEST_SECTION).expect("the artifact has a manifest");
+    let records = Manifest::parse_section(section.data().unwrap()).unwrap();
+    records.into_iter().find(|record| record.crate_name == crate_name).expect("the crate has a record")
 }

@@ -1,69 +1,66 @@
 //! The server's side of one launch.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, IoSlice, PipeReader, Read, Write},
+    io::{self, BufRead, BufReader, IoSlice, PipeReader, Read, Write},
     mem::MaybeUninit,
+    net::{SocketAddr, TcpListener, TcpStream},
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use shuttle_abi::{ABI_VERSION, Launch, LogRecord, ResourceData, RunnerMessage, ServerMessage, frame};
+use shuttle_abi::{Launch, Listen, LogRecord, RunnerMessage, ServerMessage, frame};
 use tempfile::TempDir;
 
 /// Nothing here takes so long; a test that waits in vain fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A runner that has been started, and the other ends of all that it was given.
+#[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) control: UnixStream,
     child: Child,
     log: BufReader<PipeReader>,
-    folder: TempDir,
+    stdout: BufReader<ChildStdout>,
+    address: Address,
+    _folder: TempDir,
 }
 
-/// A launch of the fixture app that works; tests change what they are about.
-pub(crate) fn launch() -> Launch {
-    let note = ResourceData { kind: "redis".into(), url: "Hello, world!".into(), ..ResourceData::default() };
-    Launch {
-        abi_version: ABI_VERSION,
-        crate_name: "fixture_app".into(),
-        project: "fixture-app".into(),
-        deployment: "1".into(),
-        url: "http://fixture-app.localhost".into(),
-        workdir: "/".into(),
-        environment: "test".into(),
-        uid: None,
-        resources: BTreeMap::from([("note".to_owned(), note)]),
-    }
+/// Where the app is asked.
+#[derive(Debug, Clone)]
+enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+    /// Nowhere, or it has not said yet.
+    None,
 }
 
 impl Runner {
-    /// Starts a runner with the app in the given mode.
-    pub(crate) fn start(mode: &str, artifact: &Path, launch: &Launch) -> Self {
+    /// Starts a runner with the artifact, a listening socket of this kind, and these variables as its environment.
+    pub(crate) fn start(artifact: &Path, listen: Listen, launch: &Launch, env: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (mut control, theirs) = UnixStream::pair().unwrap();
         control.set_read_timeout(Some(PATIENCE)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_platform-runner"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_platform-runner"))
             .env_clear()
-            .env("MODE", mode)
+            .envs(env.iter().copied())
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let listener = UnixListener::bind(socket(&folder)).unwrap();
-        let (log, log_writer) = std::io::pipe().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (listener, address) = bind(listen, &folder);
+        let (log, log_writer) = io::pipe().unwrap();
         let artifact = File::open(artifact).unwrap();
-        send(&mut control, launch, &[artifact.into(), listener.into(), log_writer.into()]);
-        Self { control, child, log: BufReader::new(log), folder }
+        send(&mut control, launch, &[artifact.into(), listener, log_writer.into()]);
+        Self { control, child, log: BufReader::new(log), stdout, address, _folder: folder }
     }
 
     /// The next message of the runner; `None` when it has closed its end.
@@ -71,10 +68,12 @@ impl Runner {
         frame::read(&mut self.control, frame::MAX_FROM_RUNNER).unwrap()
     }
 
+    /// Waits until the app serves; one that binds by itself says where.
     pub(crate) fn expect_ready(&mut self) {
-        match self.message() {
-            Some(RunnerMessage::Ready { listen: None }) => {}
-            other => panic!("{other:?}\n{}", self.stderr()),
+        match (self.message(), &self.address) {
+            (Some(RunnerMessage::Ready { listen: None }), _) => {}
+            (Some(RunnerMessage::Ready { listen: Some(address) }), Address::None) => self.address = Address::Tcp(address),
+            (other, _) => panic!("{other:?}\n{}", self.stderr()),
         }
     }
 
@@ -85,15 +84,23 @@ impl Runner {
 
     /// The body of the answer to a GET.
     pub(crate) fn get(&self, path: &str) -> String {
-        self.ask(path, 0).body()
+        self.try_get(path).unwrap()
     }
 
-    /// Sends a GET that says that a body of so many bytes follows.
-    pub(crate) fn ask(&self, path: &str, body: usize) -> Request {
-        let mut stream = UnixStream::connect(socket(&self.folder)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: app\r\nConnection: close\r\nContent-Length: {body}\r\n\r\n").unwrap();
-        Request(stream)
+    /// As [`get`](Self::get); an error where no connection is to be had.
+    pub(crate) fn try_get(&self, path: &str) -> io::Result<String> {
+        self.send(&format!("GET {path}"), 0).map(Request::body)
+    }
+
+    /// Sends the head of a POST that says that a body of so many bytes follows.
+    pub(crate) fn post(&self, path: &str, body: usize) -> Request {
+        self.send(&format!("POST {path}"), body).unwrap()
+    }
+
+    fn send(&self, request: &str, body: usize) -> io::Result<Request> {
+        let mut stream = Stream::connect(&self.address)?;
+        write!(stream, "{request} HTTP/1.1\r\nHost: app\r\nConnection: close\r\nContent-Length: {body}\r\n\r\n")?;
+        Ok(Request(stream))
     }
 
     /// The next record on the log pipe.
@@ -110,17 +117,24 @@ impl Runner {
 
     /// What is left on the log pipe, once all writers are gone.
     pub(crate) fn log_rest(&mut self) -> String {
-        let mut rest = String::new();
-        self.log.read_to_string(&mut rest).unwrap();
-        rest
+        read(&mut self.log)
     }
 
+    /// The next line that the app prints; empty when it has ended.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// What is left on the app's stdout, once it has ended.
     pub(crate) fn stdout(&mut self) -> String {
-        read(self.child.stdout.take().unwrap())
+        read(&mut self.stdout)
     }
 
+    /// The same of its stderr.
     pub(crate) fn stderr(&mut self) -> String {
-        read(self.child.stderr.take().unwrap())
+        read(&mut self.child.stderr.take().unwrap())
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -137,7 +151,8 @@ impl Drop for Runner {
 }
 
 /// A request that has been sent.
-pub(crate) struct Request(UnixStream);
+#[derive(Debug)]
+pub(crate) struct Request(Stream);
 
 impl Request {
     /// Sends the body.
@@ -153,11 +168,70 @@ impl Request {
     }
 }
 
-fn socket(folder: &TempDir) -> PathBuf {
-    folder.path().join("app.sock")
+/// A connection to the app.
+#[derive(Debug)]
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
 }
 
-fn read(mut from: impl Read) -> String {
+impl Stream {
+    fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                Ok(Self::Unix(stream))
+            }
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::None => panic!("the app listens on nothing, or it has not said where"),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Tcp(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tcp(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The descriptor that the app gets for its listener, and where it is reached by it.
+fn bind(listen: Listen, folder: &TempDir) -> (OwnedFd, Address) {
+    match listen {
+        Listen::Unix => {
+            let path = folder.path().join("app.sock");
+            (UnixListener::bind(&path).unwrap().into(), Address::Unix(path))
+        }
+        Listen::Tcp => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            (listener.into(), Address::Tcp(address))
+        }
+        Listen::Own | Listen::None => (File::open("/dev/null").unwrap().into(), Address::None),
+    }
+}
+
+fn read(from: &mut impl Read) -> String {
     let mut text = String::new();
     from.read_to_string(&mut text).unwrap();
     text
