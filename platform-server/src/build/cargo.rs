@@ -232,6 +232,8 @@ impl CargoRun<'_> {
         let status = self.run(&spec, &mut messages, &progress, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
             tracing::debug!(deployment = self.meta.id, error = messages.cargo_error, "dependencies do not compile apart");
+        } else if let Some(text) = messages.shared_summary() {
+            event(Event::Output { text });
         }
         Ok(status.success())
     }

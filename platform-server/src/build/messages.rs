@@ -98,11 +98,20 @@ impl Messages {
         }
     }
 
+    /// What was compiled for every project to use, in one line; `None` if it was nothing.
+    pub(crate) fn shared_summary(&self) -> Option<String> {
+        let compiled = self.compiled[1];
+        (compiled > 0).then(|| format!("    Compiled {} for every project to use\n", crates(compiled)))
+    }
+
     /// How much there was to do, in one line.
     pub(crate) fn summary(&self) -> String {
-        let (own, foreign) = (self.compiled[0], self.compiled[1]);
-        let fresh = self.fresh[0] + self.fresh[1];
-        format!("compiled {own} of the project's own crates and {foreign} dependencies; {fresh} were compiled already\n")
+        let (own, foreign, ready) = (self.compiled[0], self.compiled[1], self.fresh[0] + self.fresh[1]);
+        format!(
+            "    Compiled {} of the project, {foreign} from elsewhere; {} had been compiled before\n",
+            crates(own),
+            crates(ready)
+        )
     }
 
     /// One piece of stderr: what stood between two line feeds or carriage returns.
@@ -141,6 +150,10 @@ impl Messages {
         }
         Some(Event::Output { text: format!("{}\n", piece.trim_end()) })
     }
+}
+
+fn crates(count: usize) -> String {
+    if count == 1 { "1 crate".to_owned() } else { format!("{count} crates") }
 }
 
 /// `Building [====>  ] 12/148: serde, tokio`.

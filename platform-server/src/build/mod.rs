@@ -39,7 +39,7 @@ use crate::{
 use cargo::{CargoError, CargoRun};
 pub(crate) use folders::BuildFolders;
 pub(crate) use registry::Registry;
-use skeleton::Skeleton;
+use skeleton::{Skeleton, Skeletons};
 use sources::SourceError;
 use toolchain::{ToolchainError, Toolchains};
 
@@ -186,13 +186,24 @@ impl Builder {
         let (tree, target) = (run.folder.tree.clone(), run.folder.target.clone());
         let lockfile = tree.join(&run.meta.index.workspace_root).join("Cargo.lock");
         let toolchain = run.toolchain.clone();
-        let skeleton = blocking(move || Skeleton::of(&tree, &lockfile, &toolchain.identity()?)).await?;
-        let Some(skeleton) = skeleton.map(Arc::new) else { return Ok(()) };
-        if self.folders.shared(&skeleton).is_none() && !self.compile_dependencies(run, &skeleton, event, cancel).await? {
-            return Ok(());
+        let package = run.meta.index.package.clone();
+        let skeletons = blocking(move || Skeleton::of(&tree, &lockfile, &package, &toolchain.identity()?)).await?;
+        let Some(Skeletons { foreign, all }) = skeletons else { return Ok(()) };
+        let skeleton = Arc::new(all);
+        if self.folders.shared(&skeleton).is_none() {
+            for skeleton in foreign.map(Arc::new).iter().chain([&skeleton]) {
+                if self.folders.shared(skeleton).is_none() && !self.compile_dependencies(run, skeleton, event, cancel).await? {
+                    return Ok(());
+                }
+            }
         }
         let Some((folder, _reserved)) = self.folders.shared(&skeleton) else { return Ok(()) };
-        Ok(blocking(move || shared::copy_to(&folder, &target, uid)).await?)
+        let tree = run.folder.tree.clone();
+        let copied = move || {
+            shared::copy_to(&folder, &target, uid)?;
+            skeleton.backdate(&tree)
+        };
+        Ok(blocking(copied).await?)
     }
 
     /// Compiles dependencies that nobody has compiled yet, and keeps them. `false`: they cannot be compiled apart.

@@ -1,14 +1,17 @@
-//! What the dependencies of a project are compiled with, apart from the project's own code.
+//! What the dependencies of an app are compiled with, apart from the app's own code.
 //!
 //! Compiled dependencies are shared between projects, and no project may change what another one's build reads. So what is
-//! shared was compiled where no file of any project's was, but for its manifests and its lockfile: cargo finds the same
-//! packages, features and profile there, and makes the same units. A source file of the project's is `fn main() {}` there,
-//! which does for a library, a program and a build script.
+//! shared was compiled where nothing of a project was but what names its dependencies (manifests, lockfile), and those of
+//! its own libraries that the app depends on, which are shared only with projects that sent the very same files. cargo
+//! finds the same packages, features and profile there, and makes the same units. Every other source file is
+//! `fn main() {}` there, which does for a library, a program and a build script.
 
 use std::{
-    collections::BTreeSet,
-    fs, io,
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use sha2::{Digest as _, Sha256};
@@ -22,50 +25,73 @@ const HARMLESS: [&str; 6] = ["alias", "cargo-new", "http", "net", "registries", 
 const SECTIONS: [&str; 9] =
     ["dependencies", "build-dependencies", "dev-dependencies", "target", "features", "profile", "patch", "replace", "workspace"];
 
-/// The dependencies of one project, and the files that cargo needs to compile them alone.
+/// The dependencies of one app, and the files that cargo needs to compile them alone.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Skeleton {
-    /// The same for projects whose dependencies are compiled in the same way.
+    /// The same for apps whose dependencies are compiled in the same way.
     pub(super) key: Digest,
-    /// Every package from a registry or a repository, with what pins its content, sorted.
+    /// Every package that is a dependency, with what pins its content, sorted.
     pub(super) packages: BTreeSet<String>,
-    /// Names of the packages whose units may be kept: those from elsewhere that are not called as one of the project's.
+    /// Names of the packages whose units may be kept: none is called as a package that is not a dependency.
     pub(super) kept: BTreeSet<String>,
+    /// Files of the app's libraries, relative to the tree.
+    library_files: BTreeSet<PathBuf>,
     /// Manifests and the lockfile, relative to the tree.
     copied: Vec<PathBuf>,
-    /// Source files, relative to the tree.
+    /// Other source files, relative to the tree.
     emptied: Vec<PathBuf>,
 }
 
+/// The dependencies of one app, in two steps.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Skeletons {
+    /// Those from elsewhere alone, where there are others: they are the same for many more projects.
+    pub(super) foreign: Option<Skeleton>,
+    /// All of them.
+    pub(super) all: Skeleton,
+}
+
 impl Skeleton {
-    /// Looks at a build tree. `None`: its dependencies cannot be compiled apart, or could bring their own programs.
-    /// `compiler` says which compiler it is.
-    pub(super) fn of(tree: &Path, lockfile: &Path, compiler: &str) -> io::Result<Option<Self>> {
+    /// Looks at a build tree for the dependencies of the package `app`. `None`: they cannot be compiled apart, or could
+    /// bring their own programs. `compiler` says which compiler it is.
+    pub(super) fn of(tree: &Path, lockfile: &Path, app: &str, compiler: &str) -> io::Result<Option<Skeletons>> {
+        let Some(foreign) = Self::with(tree, lockfile, app, compiler, false)? else { return Ok(None) };
+        let Some(all) = Self::with(tree, lockfile, app, compiler, true)? else { return Ok(None) };
+        Ok(Some(Skeletons { foreign: (!all.library_files.is_empty()).then_some(foreign), all }))
+    }
+
+    fn with(tree: &Path, lockfile: &Path, app: &str, compiler: &str, libraries: bool) -> io::Result<Option<Self>> {
         let Ok(lock) = super::sources::read(lockfile, "Cargo.lock") else { return Ok(None) };
-        let Some((packages, names)) = foreign(&lock) else { return Ok(None) };
+        let Some(lock) = Lock::of(&lock, app) else { return Ok(None) };
         let mut files = Files::default();
-        if !files.collect(tree, Path::new(""))? || packages.is_empty() {
+        if lock.packages.is_empty() || !files.collect(tree, Path::new(""))? {
             return Ok(None);
         }
         files.copied.push(lockfile.strip_prefix(tree).unwrap_or(lockfile).to_path_buf());
+        let (mut packages, mut kept, mut others) = (lock.packages, lock.names, files.packages.clone());
+        let mut library_files = BTreeSet::new();
+        for name in lock.libraries.iter().filter(|_| libraries) {
+            // Of two of one name, who is to say which it is.
+            let Some([folder]) = files.packages.get(name).map(Vec::as_slice) else { continue };
+            others.remove(name);
+            let own = files.of_package(folder);
+            packages.insert(format!("{name} {} {}", folder.display(), digest(tree, &own)?));
+            library_files.extend(own);
+            kept.insert(name.clone());
+        }
+        files.emptied.retain(|file| !library_files.contains(file));
+        kept.retain(|name| !others.contains_key(name));
         let mut hash = Sha256::new();
-        for part in std::iter::once(compiler).chain(packages.iter().map(String::as_str)) {
+        // Sorted: where the manifests stand says nothing about what they depend on.
+        files.manifests.sort();
+        for part in
+            std::iter::once(compiler).chain(packages.iter().map(String::as_str)).chain(files.manifests.iter().map(String::as_str))
+        {
             hash.update(part);
             hash.update([0]);
         }
-        // Sorted: where the manifests stand says nothing about what they depend on.
-        files.manifests.sort();
-        for manifest in &files.manifests {
-            hash.update(manifest);
-            hash.update([0]);
-        }
-        Ok(Some(Self {
-            key: Digest::new(&hash.finalize()),
-            packages,
-            kept: names.difference(&files.own).cloned().collect(),
-            copied: files.copied,
-            emptied: files.emptied,
-        }))
+        let (copied, emptied) = (files.copied, files.emptied);
+        Ok(Some(Self { key: Digest::new(&hash.finalize()), packages, kept, library_files, copied, emptied }))
     }
 
     /// Writes it to the folder `to`.
@@ -75,40 +101,86 @@ impl Skeleton {
             fs::create_dir_all(place.parent().unwrap_or(to))?;
             Ok::<_, io::Error>(place)
         };
-        for file in &self.copied {
+        for file in self.copied.iter().chain(&self.library_files) {
             fs::copy(tree.join(file), place(file)?)?;
         }
         for file in &self.emptied {
             fs::write(place(file)?, "fn main() {}\n")?;
         }
-        Ok(())
+        self.backdate(to)
+    }
+
+    /// Makes the libraries' files in a tree older than whatever was compiled from them: cargo goes by that. They are the
+    /// same to the byte. A file elsewhere that a library includes is not made older: nobody has compared it.
+    pub(super) fn backdate(&self, tree: &Path) -> io::Result<()> {
+        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        self.library_files.iter().try_for_each(|file| File::options().read(true).open(tree.join(file))?.set_modified(past))
     }
 }
 
-/// The packages of a lockfile that are not the project's own, and their names. `None` where the content of one is not
-/// pinned.
-fn foreign(lock: &Table) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
-    let (mut packages, mut names) = (BTreeSet::new(), BTreeSet::new());
-    for package in lock.get("package").and_then(Value::as_array).into_iter().flatten() {
-        let text = |key: &str| package.get(key).and_then(Value::as_str);
-        let Some(source) = text("source") else { continue };
-        let (name, version) = (text("name")?, text("version")?);
-        // A repository's source ends with the commit.
-        let pin = text("checksum")
-            .or_else(|| source.starts_with("git+").then(|| source.split_once('#')).flatten().map(|(_, at)| at))?;
-        packages.insert(format!("{name} {version} {source} {pin}"));
-        names.insert(name.to_owned());
+/// What a lockfile says of an app's dependencies.
+struct Lock {
+    /// Those from elsewhere, with what pins their content.
+    packages: BTreeSet<String>,
+    names: BTreeSet<String>,
+    /// Names of those that were sent along with the app.
+    libraries: BTreeSet<String>,
+}
+
+impl Lock {
+    /// `None` where the content of a package is not pinned.
+    fn of(lock: &Table, app: &str) -> Option<Self> {
+        let all: Vec<&Value> = lock.get("package").and_then(Value::as_array).into_iter().flatten().collect();
+        fn text<'a>(package: &'a Value, key: &str) -> Option<&'a str> {
+            package.get(key).and_then(Value::as_str)
+        }
+        let (mut packages, mut names) = (BTreeSet::new(), BTreeSet::new());
+        for package in &all {
+            let Some(source) = text(package, "source") else { continue };
+            let (name, version) = (text(package, "name")?, text(package, "version")?);
+            // A repository's source ends with the commit.
+            let commit = || source.strip_prefix("git+")?.split_once('#').map(|(_, commit)| commit);
+            let pin = text(package, "checksum").or_else(commit)?;
+            packages.insert(format!("{name} {version} {source} {pin}"));
+            names.insert(name.to_owned());
+        }
+        let app = app.split('@').next().unwrap_or(app);
+        let (mut reached, mut next) = (BTreeSet::new(), vec![app]);
+        while let Some(name) = next.pop() {
+            for package in all.iter().filter(|package| text(package, "name") == Some(name)) {
+                // `name`, `name version` or `name version (source)`; by the name alone too many are found rather than too few.
+                let dependencies = package.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+                let dependencies = dependencies.filter_map(|d| d.as_str()?.split(' ').next());
+                next.extend(dependencies.filter(|name| reached.insert((*name).to_owned())));
+            }
+        }
+        let sent = |name: &String| all.iter().any(|p| text(p, "name") == Some(name) && text(p, "source").is_none());
+        let libraries = reached.into_iter().filter(|name| name != app && sent(name)).collect();
+        Some(Self { packages, names, libraries })
     }
-    Some((packages, names))
+}
+
+/// A digest of files' names and contents.
+fn digest(tree: &Path, files: &BTreeSet<PathBuf>) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    for file in files {
+        let content = fs::read(tree.join(file))?;
+        hash.update(file.as_os_str().as_encoded_bytes());
+        hash.update([0]);
+        hash.update(content.len().to_le_bytes());
+        hash.update(&content);
+    }
+    Ok(Digest::new(&hash.finalize()).as_str().to_owned())
 }
 
 /// The files of a tree that matter.
 #[derive(Default)]
 struct Files {
+    all: Vec<PathBuf>,
     copied: Vec<PathBuf>,
     emptied: Vec<PathBuf>,
-    /// Names of the project's own packages.
-    own: BTreeSet<String>,
+    /// Where the packages of a name are.
+    packages: BTreeMap<String, Vec<PathBuf>>,
     /// What the manifests say of dependencies.
     manifests: Vec<String>,
 }
@@ -127,22 +199,25 @@ impl Files {
                 } else if !self.collect(tree, &path)? {
                     return Ok(false);
                 }
-            } else if entry.file_name() == "Cargo.toml" {
-                self.manifest(&entry.path(), path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                self.emptied.push(path);
+                continue;
             }
+            if entry.file_name() == "Cargo.toml" {
+                self.manifest(&entry.path(), path.clone());
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                self.emptied.push(path.clone());
+            }
+            self.all.push(path);
         }
         Ok(true)
     }
 
     fn manifest(&mut self, file: &Path, path: PathBuf) {
-        self.copied.push(path);
         // What cannot be read is no manifest of a package that is built, or cargo will say so.
-        let Ok(manifest) = super::sources::read(file, "Cargo.toml") else { return };
+        let manifest = super::sources::read(file, "Cargo.toml").unwrap_or_default();
         let package = manifest.get("package");
         if let Some(name) = package.and_then(|package| package.get("name")).and_then(Value::as_str) {
-            self.own.insert(name.to_owned());
+            let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+            self.packages.entry(name.to_owned()).or_default().push(folder);
         }
         let mut kept: Table = manifest
             .iter()
@@ -155,6 +230,15 @@ impl Files {
             }
         }
         self.manifests.push(kept.to_string());
+        self.copied.push(path);
+    }
+
+    /// The files of the package in this folder, without those of packages further in.
+    fn of_package(&self, folder: &Path) -> BTreeSet<PathBuf> {
+        let inner: Vec<&PathBuf> =
+            self.packages.values().flatten().filter(|other| other.as_path() != folder && other.starts_with(folder)).collect();
+        let mine = |file: &&PathBuf| file.starts_with(folder) && !inner.iter().any(|inner| file.starts_with(inner));
+        self.all.iter().filter(mine).cloned().collect()
     }
 }
 
@@ -175,13 +259,18 @@ mod tests {
         [[package]]\nname = \"b\"\nversion = \"1.0.0\"\nsource = \"git+https://example.com/b?branch=x#0123\"\n";
 
     fn of(files: &[(&str, &str)]) -> (tempfile::TempDir, Option<Skeleton>) {
+        let (folder, skeletons) = both(files);
+        (folder, skeletons.map(|skeletons| skeletons.all))
+    }
+
+    fn both(files: &[(&str, &str)]) -> (tempfile::TempDir, Option<Skeletons>) {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in [("Cargo.lock", LOCK), ("src/lib.rs", "secret")].iter().chain(files) {
             let path = folder.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let skeleton = Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "rustc 1").unwrap();
+        let skeleton = Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1").unwrap();
         (folder, skeleton)
     }
 
@@ -235,5 +324,49 @@ mod tests {
     fn a_package_of_the_projects_hides_one_of_the_same_name() {
         let mine = MANIFEST.replace("\"app\"", "\"a\"");
         assert_eq!(of(&[("Cargo.toml", &mine)]).1.unwrap().kept, BTreeSet::from(["b".to_owned()]));
+    }
+
+    #[test]
+    fn a_library_of_the_apps_is_shared_with_those_who_have_the_same() {
+        let lock = LOCK.replace("name = \"app\"\nversion = \"0.1.0\"", "name = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"mid\"]")
+            + "[[package]]\nname = \"mid\"\nversion = \"0.1.0\"\ndependencies = [\"a\", \"low\"]\n[[package]]\nname = \"low\"\nversion = \"0.1.0\"\n
+               [[package]]\nname = \"unrelated\"\nversion = \"0.1.0\"\n";
+        let manifest = |name: &str| format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\n");
+        let (mid, low, unrelated) = (manifest("mid"), manifest("low"), manifest("unrelated"));
+        let with = |source: &str| {
+            both(&[
+                ("Cargo.lock", &lock),
+                ("Cargo.toml", MANIFEST),
+                ("mid/Cargo.toml", &mid),
+                ("mid/src/lib.rs", source),
+                ("mid/low/Cargo.toml", &low),
+                ("mid/low/src/lib.rs", "low"),
+                ("unrelated/Cargo.toml", &unrelated),
+                ("unrelated/src/lib.rs", "evil"),
+            ])
+        };
+        let (tree, skeletons) = with("one");
+        let skeletons = skeletons.unwrap();
+        let skeleton = skeletons.all;
+        assert_eq!(skeleton.kept, ["a", "b", "low", "mid"].map(str::to_owned).into());
+        let foreign = skeletons.foreign.unwrap();
+        assert_eq!(with("two").1.unwrap().foreign.unwrap().key, foreign.key);
+        assert_eq!(foreign.kept, ["a", "b"].map(str::to_owned).into());
+        let with = |source: &str| with(source).1.unwrap().all;
+        assert_eq!(with("one").key, skeleton.key);
+        assert_ne!(with("two").key, skeleton.key);
+
+        let to = tempfile::tempdir().unwrap();
+        skeleton.write(tree.path(), to.path()).unwrap();
+        for (file, text) in [
+            ("mid/src/lib.rs", "one"),
+            ("mid/low/src/lib.rs", "low"),
+            ("unrelated/src/lib.rs", "fn main() {}\n"),
+            ("src/lib.rs", "fn main() {}\n"),
+        ] {
+            assert_eq!(fs::read_to_string(to.path().join(file)).unwrap(), text, "{file}");
+        }
+        let modified = |file: &str| to.path().join(file).metadata().unwrap().modified().unwrap();
+        assert!(modified("mid/low/src/lib.rs") < modified("src/lib.rs"));
     }
 }

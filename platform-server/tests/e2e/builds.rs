@@ -36,7 +36,11 @@ fn package(files: &[(&str, &str)]) -> Vec<u8> {
 
 /// Uploads, waits for the end, and gives the deployment.
 async fn deploy(platform: &Platform, files: &[(&str, &str)]) -> Value {
-    let response = platform.api(Method::POST, "/deploy?project=app").body(package(files)).send().await.unwrap();
+    deploy_as(platform, "app", files).await
+}
+
+async fn deploy_as(platform: &Platform, project: &str, files: &[(&str, &str)]) -> Value {
+    let response = platform.api(Method::POST, &format!("/deploy?project={project}")).body(package(files)).send().await.unwrap();
     assert_eq!(response.status(), 202);
     let deployment: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
     let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
@@ -166,4 +170,57 @@ async fn deleting_a_project_ends_its_build() {
 
 fn is_build_script(pid: u32) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("build-script-build"))
+}
+
+/// The entry of a package in this repository's own lockfile, whose content is in every registry.
+fn locked(name: &str) -> String {
+    let lock: toml::Table = include_str!("../../../Cargo.lock").parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"].as_str() == Some(name)).unwrap();
+    let field = |key: &str| format!("{key} = {}\n", package[key]);
+    ["name", "version", "source", "checksum"].map(field).concat()
+}
+
+#[tokio::test]
+async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_them() {
+    let platform = Platform::start(&[]);
+    let lock = format!(
+        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"itoa\", \"lib\"]\n\n
+         [[package]]\nname = \"lib\"\nversion = \"0.1.0\"\n\n[[package]]\n{}",
+        locked("itoa")
+    );
+    let manifest = "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n
+        [dependencies]\nitoa = \"1\"\nlib = { path = \"lib\" }\n";
+    let library = "[package]\nname = \"lib\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    let project = |lib, app| {
+        [
+            ("Cargo.lock", lock.as_str()),
+            ("Cargo.toml", manifest),
+            ("lib/Cargo.toml", library),
+            ("lib/src/lib.rs", lib),
+            ("src/lib.rs", app),
+        ]
+    };
+    let (lib, other) = ("pub const N: u8 = 1;", "pub const N: u8 = 2;");
+    // It would poison what it can reach: everything in its own target folder.
+    let app = "pub fn n() -> u8 { lib::N }";
+    let evil = "fn main() { for unit in std::fs::read_dir(\"/build/target/release/deps\").unwrap().flatten() {
+        std::fs::write(unit.path(), \"evil\").unwrap(); } }";
+
+    for (name, files, said) in [
+        ("first", project(lib, app), "1 crate of the project, 0 from elsewhere; 2 crates had"),
+        ("second", project(lib, app), "1 crate of the project, 0 from elsewhere; 2 crates had"),
+        ("third", project(other, app), "1 crate of the project, 0 from elsewhere; 2 crates had"),
+    ] {
+        let deployment = deploy_as(&platform, name, &files).await;
+        let events = deployment["events"].as_str().unwrap();
+        assert!(events.contains(said), "{name}: {events}");
+        let compiled_for_all = events.contains("Compiled 1 crate for every project to use");
+        assert_eq!(compiled_for_all, name == "first", "{name}: {events}");
+    }
+    let mut poisoner = project(lib, app).to_vec();
+    poisoner.push(("build.rs", evil));
+    assert_eq!(deploy_as(&platform, "poisoner", &poisoner).await["state"], "error");
+    let after = deploy_as(&platform, "after", &project(lib, app)).await;
+    assert_failed(&after, "build", "#[shuttle_service::main]");
 }
