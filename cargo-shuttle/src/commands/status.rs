@@ -1,6 +1,6 @@
 //! `status`: what serves, how the newest deployment ended, which resources there are.
 
-use platform_wire::{Deployment, Project, State};
+use platform_wire::{Deployment, Project, ServiceKind, State};
 
 use super::{block_on, project_name};
 use crate::{
@@ -32,7 +32,9 @@ fn lines(project: &Project) -> Vec<String> {
                 1 => ", restarted once".to_owned(),
                 times => format!(", restarted {times} times"),
             };
-            lines.push(row("Serving", &format!("deployment {} ({}{restarts})", serving.deployment, serving.instance)));
+            let kind =
+                if serving.kind == ServiceKind::Background { ", a background service: it is sent no requests" } else { "" };
+            lines.push(row("Serving", &format!("deployment {} ({}{restarts}{kind})", serving.deployment, serving.instance)));
         }
         None => lines.push(row("Serving", "nothing")),
     }
@@ -82,7 +84,7 @@ mod tests {
             name: name.clone(),
             url: "http://my-app.localhost:8000".into(),
             created_at_ms: 0,
-            serving: Some(Serving { deployment: "d1".into(), instance: "running".into(), restarts: 2 }),
+            serving: Some(Serving { deployment: "d1".into(), instance: "running".into(), restarts: 2, kind: ServiceKind::Http }),
             latest: Some(Deployment {
                 id: "d2".into(),
                 project: name,

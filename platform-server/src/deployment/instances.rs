@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::{LogLevel, LogLine, LogSource, ProjectName, Serving};
+use platform_wire::{LogLevel, LogLine, LogSource, ProjectName, ServiceKind, Serving};
+use shuttle_abi::Kind;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,7 @@ pub(crate) struct Instances {
 struct Keeper {
     deployment: String,
     project: ProjectName,
+    kind: Kind,
     status: Arc<Mutex<Status>>,
     retire: CancellationToken,
     task: JoinHandle<()>,
@@ -81,6 +83,7 @@ impl Instances {
         let status = Arc::new(Mutex::new(Status { instance: "starting", restarts: 0 }));
         let retire = CancellationToken::new();
         let (project_id, project, deployment) = (built.meta.project_id, built.meta.project.clone(), built.meta.id.clone());
+        let kind = built.manifest.service.kind;
         self.routes.set(&project, Arc::clone(&target));
         let keep = Keep {
             launcher: Arc::clone(&self.launcher),
@@ -92,7 +95,7 @@ impl Instances {
             grace: self.grace,
             max_restart_delay_ms: self.max_restart_delay_ms,
         };
-        let keeper = Keeper { deployment, project, status, retire, task: tokio::spawn(keep.run(instance)) };
+        let keeper = Keeper { deployment, project, kind, status, retire, task: tokio::spawn(keep.run(instance)) };
         if let Some(old) = self.lock().insert(project_id, keeper) {
             old.retire.cancel();
         }
@@ -124,7 +127,15 @@ impl Instances {
         let live = self.lock();
         let keeper = live.get(&project_id)?;
         let status = *keeper.status.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Serving { deployment: keeper.deployment.clone(), instance: status.instance.to_owned(), restarts: status.restarts })
+        Some(Serving {
+            deployment: keeper.deployment.clone(),
+            instance: status.instance.to_owned(),
+            restarts: status.restarts,
+            kind: match keeper.kind {
+                Kind::Http => ServiceKind::Http,
+                Kind::Background => ServiceKind::Background,
+            },
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Keeper>> {

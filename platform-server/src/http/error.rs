@@ -77,7 +77,9 @@ impl Error {
         match self.code {
             ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
-            ErrorCode::BadRequest | ErrorCode::InvalidName => StatusCode::BAD_REQUEST,
+            ErrorCode::BadRequest | ErrorCode::InvalidName | ErrorCode::InvalidSecrets | ErrorCode::UnknownSecrets => {
+                StatusCode::BAD_REQUEST
+            }
             ErrorCode::BadArchive => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -29,6 +29,10 @@ pub enum ErrorCode {
     BadRequest,
     /// 400: the project's name is no DNS label.
     InvalidName,
+    /// 400: a secret's name or size is not allowed; the message names it.
+    InvalidSecrets,
+    /// 400: the project has no set of secrets with this id.
+    UnknownSecrets,
     /// 422: the archive is broken or hostile; the message names the entry.
     BadArchive,
     /// 413: the archive is over the limit.

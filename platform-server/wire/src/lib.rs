@@ -3,10 +3,11 @@
 //! | Request | Answer |
 //! |---|---|
 //! | `GET /healthz` | 200, [`Health`]; needs no key |
-//! | `POST /deploy?project=NAME`, body: a tar.gz ([`archive`]) | 202, [`Deployment`] |
+//! | `POST /deploy?project=NAME&secrets=ID`, body: a tar.gz ([`archive`]) | 202, [`Deployment`]; it gets the secrets of that set, and without `secrets` those of the project's newest one |
 //! | `GET /projects` | 200, `[`[`Project`]`]` |
 //! | `GET /projects/{name}` | 200, [`Project`] |
 //! | `DELETE /projects/{name}` | 200, [`Deleted`]; data is kept |
+//! | `PUT /projects/{name}/secrets`, body: [`Secrets`] | 200, [`SecretSet`]: a new set, beside the older ones; the project need not exist |
 //! | `GET /projects/{name}/logs?tail=N&follow=BOOL` | 200; `[`[`LogLine`]`]`, or with `follow=true` an event stream of [`LogLine`]s |
 //! | `GET /projects/{name}/deployments` | 200, `[`[`Deployment`]`]`, newest first |
 //! | `GET /deployments/{id}` | 200, [`Deployment`] |
@@ -22,10 +23,12 @@ pub mod event;
 pub mod log;
 pub mod name;
 pub mod project;
+pub mod secrets;
 
 pub use archive::{ARCHIVE_FORMAT, ArchiveIndex, INDEX_NAME};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Outcome, Stage};
 pub use log::{LogLevel, LogLine, LogSource};
 pub use name::{InvalidName, ProjectName};
-pub use project::{Deleted, Deployment, Failure, FailureKind, Health, Project, Resource, Serving, State};
+pub use project::{Deleted, Deployment, Failure, FailureKind, Health, Project, Resource, ServiceKind, Serving, State};
+pub use secrets::{InvalidSecrets, SecretSet, Secrets};

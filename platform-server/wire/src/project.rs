@@ -27,14 +27,30 @@ pub struct Serving {
     pub instance: String,
     /// How often it was started again after it had ended by itself.
     pub restarts: u32,
+    /// What the platform does with it.
+    #[serde(default)]
+    pub kind: ServiceKind,
+}
+
+/// What the platform does with a service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceKind {
+    /// It is sent requests.
+    #[default]
+    Http,
+    /// It always runs and is sent none.
+    Background,
+    #[serde(other)]
+    Other,
 }
 
 /// A resource of a project. Its credentials are never told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
-    /// The parameter's name where the resource was first asked for.
+    /// The `name` that the parameter's attribute asks for; else the parameter's own where the resource was first asked for.
     pub name: String,
-    /// `postgres` or `redis`.
+    /// `postgres`, `redis` or `persist`.
     #[serde(rename = "type")]
     pub kind: String,
 }
