@@ -3,6 +3,7 @@
 //! It makes the runtime, the resources, calls the annotated function and serves its result. Whatever goes wrong on the way
 //! is told to the server and becomes a status; nothing ever unwinds out of it.
 
+mod binary;
 mod expansion;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 
 use shuttle_abi::{AppLaunch, FailedStage, STATUS_FAILED, STATUS_OK, STATUS_PANICKED};
 
+pub use self::binary::main;
 use self::expansion::LocalFuture;
 pub use self::expansion::{Args, Export, Outcome, Param, ServiceEntry, check_options, param, service};
 use crate::{

@@ -3,12 +3,13 @@
 //! Takes no arguments. Its stdin is the control socket, on which the server sends the launch and its descriptors
 //! ([`launch`]). It confines itself ([`confine`]) while it is the only thread and before anything of the artifact has
 //! been touched, as constructors run inside `dlopen`; then it loads the artifact and calls its entry ([`load`]), which
-//! serves until it is told to stop. Nothing is ever unloaded: the end of the process is the unload.
+//! serves until it is told to stop. An artifact that is a program it becomes instead ([`execute`]). Nothing is ever unloaded: the end of the process is the unload.
 //!
 //! Exit status: what the entry returned ([`shuttle_abi::STATUS_OK`] and its neighbours), or 1 when it was never called; the
 //! server has got a [`RunnerMessage::Failed`] then. It adds nothing to the environment that the server gave.
 
 mod confine;
+mod execute;
 mod failure;
 mod launch;
 mod load;
@@ -60,18 +61,22 @@ fn main() -> ExitCode {
 fn serve(control: &mut Control) -> Result<i32, Failure> {
     let Received { launch, artifact, listener, log } = launch::receive(control)?;
     confine::confine(&launch, control.as_fd())?;
-    let entry = load::load(artifact, &launch.crate_name)?;
+    // The SDK owns these from here on; our control socket, kept for reporting, is the same one under another number.
+    let control_fd = control.duplicate().stage(FailedStage::Load, "the control socket")?.into_raw_fd();
+    let (listener_fd, log_fd) = (listener.into_raw_fd(), log.into_raw_fd());
     let app = AppLaunch {
         project: launch.project,
         deployment: launch.deployment,
         url: launch.url,
         environment: launch.environment,
         resources: launch.resources,
-        // The SDK owns these from here on; ours, kept for reporting, is the same socket under another number.
-        control_fd: control.duplicate().stage(FailedStage::Load, "the control socket")?.into_raw_fd(),
-        listener_fd: listener.into_raw_fd(),
-        log_fd: log.into_raw_fd(),
+        control_fd,
+        listener_fd,
+        log_fd,
     };
     let app = serde_json::to_vec(&app).map_err(|error| Failure::new(FailedStage::Load, error.to_string()))?;
-    Ok(load::run(entry, &app))
+    if launch.executable {
+        return Err(execute::execute(&artifact, &launch.crate_name, &app, [control_fd, listener_fd, log_fd]));
+    }
+    Ok(load::run(load::load(artifact, &launch.crate_name)?, &app))
 }

@@ -15,6 +15,8 @@ struct Envelope {
 
 /// Longest name of a package or crate, in bytes.
 const NAME_BYTES: usize = 200;
+/// Most features that are chosen.
+const FEATURES: usize = 256;
 
 /// Parses an index and checks all that can be checked without the files.
 pub(super) fn parse(json: &[u8], limits: &ArchiveLimits) -> Result<ArchiveIndex, ArchiveError> {
@@ -29,6 +31,13 @@ pub(super) fn parse(json: &[u8], limits: &ArchiveLimits) -> Result<ArchiveIndex,
     }
     if !is_crate(&index.crate_name) {
         return Err(bad("`crate_name` is no crate's name".into()));
+    }
+    // A binary is called as packages are.
+    if index.binary.as_deref().is_some_and(|name| !is_package(name) || name.contains('@')) {
+        return Err(bad("`binary` is no binary's name".into()));
+    }
+    if index.features.len() > FEATURES || !index.features.iter().all(|name| is_feature(name)) {
+        return Err(bad("`features` are no names of features".into()));
     }
     for (field, value) in [("workspace_root", &index.workspace_root), ("package_root", &index.package_root)] {
         // Empty is the archive's root itself.
@@ -67,6 +76,12 @@ fn is_package(name: &str) -> bool {
         && name.chars().all(is_name)
         && (1..=NAME_BYTES).contains(&version.len())
         && version.chars().all(is_version)
+}
+
+/// As `cargo --features` takes it, one at a time.
+fn is_feature(name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '+' | '.' | '/');
+    (1..=NAME_BYTES).contains(&name.len()) && !name.starts_with('-') && name.chars().all(is_part)
 }
 
 /// An identifier: it becomes a part of a symbol's and a file's name.

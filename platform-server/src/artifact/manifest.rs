@@ -11,7 +11,7 @@ use std::{
 
 use object::{
     Endianness, FileKind, ReadCache, ReadRef,
-    elf::{ET_DYN, FileHeader64},
+    elf::{ET_DYN, ET_EXEC, FileHeader64},
     read::{
         Object, ObjectSection,
         elf::{ElfFile64, FileHeader},
@@ -27,9 +27,9 @@ const MAX_SECTIONS: usize = 4096;
 /// Why an artifact has no usable manifest. The first four are for the user, as is [`ReadManifestError::Manifest`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReadManifestError {
-    #[error("what was compiled is not a shared library of 64 bits ({0})")]
+    #[error("what was compiled is no library or program of 64 bits ({0})")]
     NotAnArtifact(String),
-    #[error("no function annotated with #[shuttle_service::main] was compiled into the library")]
+    #[error("no function annotated with #[shuttle_service::main] was compiled into it")]
     NoSection,
     #[error(
         "no function of the crate `{crate_name}` itself is annotated with #[shuttle_service::main]; found one in: {}",
@@ -117,7 +117,8 @@ fn read_section<R: Read + Seek>(cache: &ReadCache<R>) -> Result<&[u8], ReadManif
 fn check_header<'a>(data: impl ReadRef<'a>) -> Result<(), ReadManifestError> {
     let header = FileHeader64::<Endianness>::parse(data).map_err(not_an_artifact)?;
     let endian = header.endian().map_err(not_an_artifact)?;
-    if header.e_type(endian) != ET_DYN {
+    // Programs are of the first type as well, unless they were told to stand at a fixed place.
+    if !matches!(header.e_type(endian), ET_DYN | ET_EXEC) {
         return Err(not_an_artifact("it is an ELF file of another type"));
     }
     if header.section_headers(endian, data).map_err(not_an_artifact)?.len() > MAX_SECTIONS {

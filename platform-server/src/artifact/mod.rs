@@ -116,8 +116,9 @@ fn copy(folder: &Path, target: &Path, file: &Path, max_bytes: u64) -> Result<Dig
     let path = folder.join(format!("{}.so", digest.as_str()));
     if !path.exists() {
         temporary.as_file().sync_all()?;
-        // The loader opens it again, through /proc and as another user; the folder keeps everybody else out.
-        fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        // The loader opens it again, or the kernel executes it, through /proc and as another user; the folder keeps
+        // everybody else out.
+        fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         temporary.persist(&path).map_err(|error| error.error)?;
     }
     Ok(digest)

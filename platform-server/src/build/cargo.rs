@@ -175,7 +175,7 @@ impl CargoRun<'_> {
             death_signal: DeathSignal::Kill,
             nice: 5,
         };
-        let mut messages = Messages::new(&self.meta.index.crate_name);
+        let mut messages = Messages::new(&self.meta.index.crate_name, false);
         let limit = self.builder.limits.fetch();
         let status = self.run(&spec, &mut messages, event, cancel, "fetching dependencies", limit).await?;
         if status.success() {
@@ -192,24 +192,24 @@ impl CargoRun<'_> {
         Ok(file)
     }
 
-    /// Compiles the library as a cdylib. Returns the artifact's path below the target folder.
+    /// Compiles the library as a cdylib, or the binary. Returns the artifact's path below the target folder.
     pub(super) async fn compile(
         &self,
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<PathBuf, BuildError> {
         let index = &self.meta.index;
-        let mut messages = Messages::new(&index.crate_name);
+        let mut messages = Messages::new(&index.crate_name, index.binary.is_some());
         let spec = self.compile_spec(&self.folder.tree, &self.folder.target);
         let status = self.run(&spec, &mut messages, event, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
             return Err(BuildError::Compile(compile_failure(&messages, status)));
         }
         event(Event::Output { text: messages.summary() });
-        let artifact = messages.artifact.ok_or_else(|| BuildError::Compile("cargo built no library of this package".into()))?;
+        let artifact = messages.artifact.ok_or_else(|| BuildError::Compile("cargo built nothing that could be started".into()))?;
         let target = self.paths().target;
         artifact.strip_prefix(&target).map(Path::to_path_buf).map_err(|_| {
-            BuildError::Compile(format!("cargo put the library outside its target folder, at {}", artifact.display()))
+            BuildError::Compile(format!("cargo put the artifact outside its target folder, at {}", artifact.display()))
         })
     }
 
@@ -222,7 +222,7 @@ impl CargoRun<'_> {
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<bool, BuildError> {
-        let mut messages = Messages::new(&self.meta.index.crate_name);
+        let mut messages = Messages::new(&self.meta.index.crate_name, false);
         let progress = |told: Event| {
             if matches!(told, Event::Progress { .. }) {
                 event(told);
@@ -252,23 +252,21 @@ impl CargoRun<'_> {
             Self::mount(tree, TREE, false),
             Self::mount(target, TARGET, true),
         ];
-        let args = [
-            "rustc",
-            "--lib",
-            "--crate-type",
-            "cdylib",
-            "--release",
-            "--locked",
-            "--offline",
-            "--package",
-            &index.package,
-            "--message-format",
-            "json-diagnostic-rendered-ansi",
-        ];
+        let mut args: Vec<&str> = vec!["rustc"];
+        match &index.binary {
+            Some(binary) => args.extend(["--bin", binary]),
+            None => args.extend(["--lib", "--crate-type", "cdylib"]),
+        }
+        args.extend(["--release", "--locked", "--offline", "--package", &index.package]);
+        args.extend(["--message-format", "json-diagnostic-rendered-ansi"]);
+        if index.no_default_features {
+            args.push("--no-default-features");
+        }
+        args.extend(index.features.iter().flat_map(|feature| ["--features", feature]));
         let limits = &self.builder.limits;
         Spec {
             program: paths.toolchain.join("bin/cargo"),
-            args: args.map(str::to_owned).to_vec(),
+            args: args.into_iter().map(str::to_owned).collect(),
             env,
             cwd: paths.tree.join(&index.package_root),
             uid,

@@ -23,6 +23,7 @@ enum Message {
     Artifact {
         target: Target,
         filenames: Vec<PathBuf>,
+        executable: Option<PathBuf>,
         #[serde(default)]
         package_id: String,
         #[serde(default)]
@@ -48,6 +49,8 @@ struct Target {
 #[derive(Debug)]
 pub(crate) struct Messages {
     crate_name: String,
+    /// Whether what is built is a program, and no library.
+    binary: bool,
     /// Path of the artifact, as the build saw it.
     pub(crate) artifact: Option<PathBuf>,
     /// How many messages of level `error` the compiler gave.
@@ -63,10 +66,11 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    /// `crate_name` is the library that is built.
-    pub(crate) fn new(crate_name: &str) -> Self {
+    /// `crate_name` is the library, or the `binary`, that is built.
+    pub(crate) fn new(crate_name: &str, binary: bool) -> Self {
         Self {
             crate_name: crate_name.to_owned(),
+            binary,
             artifact: None,
             errors: 0,
             cargo_error: String::new(),
@@ -84,13 +88,14 @@ impl Messages {
                 self.errors += usize::from(message.level.starts_with("error"));
                 message.rendered.map(|text| Event::Output { text })
             }
-            Ok(Message::Artifact { target, filenames, package_id, fresh }) => {
+            Ok(Message::Artifact { target, filenames, executable, package_id, fresh }) => {
                 let foreign = usize::from(!package_id.starts_with("path+"));
                 let count = if fresh { &mut self.fresh } else { &mut self.compiled };
                 count[foreign] += 1;
-                if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|kind| kind == "cdylib") {
-                    self.artifact =
-                        filenames.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "so"));
+                let kind = if self.binary { "bin" } else { "cdylib" };
+                if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|built| built == kind) {
+                    let is_library = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "so");
+                    self.artifact = if self.binary { executable } else { filenames.into_iter().find(is_library) };
                 }
                 None
             }
@@ -186,7 +191,7 @@ mod tests {
 
     #[test]
     fn progress_is_read_from_cargos_own_line_and_told_once() {
-        let mut messages = Messages::new("app");
+        let mut messages = Messages::new("app", false);
         let line = "\u{1b}[1m\u{1b}[96m    Building\u{1b}[0m [==>     ] 12/148: serde, tokio(build)...";
         assert_eq!(messages.stderr(line), Some(Event::Progress { done: 12, total: Some(148), unit: "serde".into() }));
         assert_eq!(messages.stderr(line), None);
@@ -195,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_compilers_own_output_is_passed_on_with_its_colours() {
-        let mut messages = Messages::new("my_app");
+        let mut messages = Messages::new("my_app", false);
         let text = "\u{1b}[31merror\u{1b}[0m: no";
         let line = serde_json::json!({"reason": "compiler-message", "message": {"rendered": text, "level": "error"}});
         assert_eq!(messages.stdout(&line.to_string()), Some(Event::Output { text: text.into() }));
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_artifact_is_the_cdylib_of_the_crate_and_no_other() {
-        let mut messages = Messages::new("my_app");
+        let mut messages = Messages::new("my_app", false);
         for (name, kind, file) in [
             ("other", "cdylib", "/t/libother.so"),
             ("my-app", "cdylib", "/t/libmy_app.so"),
@@ -215,11 +220,19 @@ mod tests {
         }
         assert_eq!(messages.artifact.as_deref(), Some(std::path::Path::new("/t/libmy_app.so")));
         assert_eq!(messages.stdout("a build script's chatter"), None);
+
+        let mut messages = Messages::new("my_app", true);
+        for (kind, executable) in [("lib", None), ("bin", Some("/t/my-app"))] {
+            let target = serde_json::json!({"name": "my-app", "crate_types": [kind]});
+            let line = serde_json::json!({"reason": "compiler-artifact", "target": target, "filenames": ["/t/x"], "executable": executable});
+            messages.stdout(&line.to_string());
+        }
+        assert_eq!(messages.artifact.as_deref(), Some(std::path::Path::new("/t/my-app")));
     }
 
     #[test]
     fn cargos_own_error_is_kept_with_its_causes() {
-        let mut messages = Messages::new("app");
+        let mut messages = Messages::new("app", false);
         for line in
             ["error: failed to parse lock file", "", "Caused by:", "  it is wrong", "   Compiling a v1.0.0", "note: later"]
         {

@@ -92,6 +92,7 @@ impl Launcher {
             crate_name: built.manifest.crate_name.clone(),
             url: self.address.url(&meta.project),
             artifact: self.artifacts.path(&built.artifact),
+            executable: meta.index.binary.is_some(),
             workdir: self.files(&meta.id).join(meta.package_folder()),
             listen: built.manifest.service.listen,
             uid: self.uids.app(meta.project_id),

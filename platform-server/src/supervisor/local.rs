@@ -78,6 +78,7 @@ impl LocalSupervisor {
             deployment: spec.deployment,
             url: spec.url,
             environment: "production".to_owned(),
+            executable: spec.executable,
             workdir: spec.workdir.display().to_string(),
             uid: spec.uid,
             resources: spec.resources,

@@ -22,6 +22,8 @@ pub(crate) struct InstanceSpec {
     pub(crate) crate_name: String,
     pub(crate) url: String,
     pub(crate) artifact: PathBuf,
+    /// Whether that is a program, and not a library.
+    pub(crate) executable: bool,
     /// The app's own files: its working directory.
     pub(crate) workdir: PathBuf,
     pub(crate) listen: Listen,

@@ -15,7 +15,7 @@ pub struct ArchiveIndex {
     pub format: u32,
     /// The package to build, as `cargo -p` takes it.
     pub package: String,
-    /// The crate name of its library: underscores for hyphens.
+    /// The crate name of its library, or of `binary`: underscores for hyphens.
     pub crate_name: String,
     /// Folder of the workspace's root manifest; empty for the archive's root.
     pub workspace_root: String,
@@ -25,4 +25,13 @@ pub struct ArchiveIndex {
     pub sdk_version: String,
     /// Version of the CLI that packed it.
     pub cli_version: String,
+    /// The binary target to build, where the annotated function is in one; otherwise it is the library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<String>,
+    /// Features of the package to build with, as `cargo --features` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// Whether to build without the package's default features.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_default_features: bool,
 }

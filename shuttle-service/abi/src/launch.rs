@@ -3,7 +3,7 @@
 //! ```text
 //! server ── Launch + LAUNCH_FDS descriptors ──► runner         (control socket, the runner's stdin)
 //! runner: confines itself, dlopens, checks the header
-//! runner ── AppLaunch (a pointer and a length) ──► SDK         (RunFn's argument)
+//! runner ── AppLaunch (a pointer and a length) ──► SDK         (RunFn's argument; for a program: LAUNCH_FD_VARIABLE)
 //! SDK    ── RunnerMessage::Ready or ::Failed ──► server        (control socket)
 //! server ── ServerMessage::Stop ──► SDK                        (control socket; its end means: the server is gone)
 //! ```
@@ -47,9 +47,15 @@ pub struct Launch {
     /// Where it runs: `production` on a server.
     #[serde(default)]
     pub environment: String,
+    /// Whether the artifact is a program, which the runner becomes, and not a library, which it loads.
+    #[serde(default)]
+    pub executable: bool,
     /// What each parameter gets, by the name in the manifest's `resources`.
     pub resources: BTreeMap<String, ResourceData>,
 }
+
+/// The variable that tells a program where its [`AppLaunch`] is: the number of a descriptor, at whose beginning it stands.
+pub const LAUNCH_FD_VARIABLE: &str = "SHUTTLE_LAUNCH_FD";
 
 /// Connection data of one resource. The client is made inside the app, from the app's own version of the client crate.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
