@@ -103,6 +103,16 @@ pub(crate) struct Deploy {
     /// Set the project's name for good: it is written to Shuttle.toml, which every command reads
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Deploy every package of the workspace that can be deployed, one after another
+    #[arg(long, conflicts_with_all = ["package", "name", "secrets"])]
+    pub(crate) workspace: bool,
+    /// The file of the app's secrets [default: Secrets.toml beside the package's
+    /// Cargo.toml, else at the workspace's root; without one the app keeps those it has]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
+    /// List what would be sent, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Deploy files that are not committed to git
     #[arg(long)]
     pub(crate) allow_dirty: bool,

@@ -22,7 +22,7 @@ use crate::{
     client::ClientError,
     config::ConfigError,
     pack::PackError,
-    project::{ProjectError, SettingsError},
+    project::{ProjectError, SecretsError, SettingsError},
 };
 
 const OTHER: u8 = 1;
@@ -49,11 +49,16 @@ pub(crate) enum Error {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    #[error(transparent)]
     Pack(#[from] PackError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Some of several deployments are live, one failed, and the rest was not begun.
+    #[error("{error}")]
+    Partly { error: Box<Self>, done: Vec<Value>, left: Vec<String> },
     #[error("{}", failure.message)]
     Failed { deployment: String, failure: Box<Failure> },
     #[error("a newer deployment took the place of this one before it was live")]
@@ -85,7 +90,7 @@ impl Error {
             Self::Usage { .. } => USAGE,
             // The machine's fault, not the project's.
             Self::Pack(PackError::Temp { .. }) => OTHER,
-            Self::Project(_) | Self::Settings(_) | Self::Pack(_) => PROJECT,
+            Self::Project(_) | Self::Settings(_) | Self::Secrets(_) | Self::Pack(_) => PROJECT,
             Self::Config(error) => match error {
                 ConfigError::NoKey { .. } | ConfigError::BadKey => KEY,
                 ConfigError::BadUrl { .. } | ConfigError::PlainHttp { .. } => USAGE,
@@ -94,22 +99,26 @@ impl Error {
             Self::Client(error) => match error {
                 ClientError::Unreachable { .. } => UNREACHABLE,
                 ClientError::KeyRefused { .. } => KEY,
-                ClientError::Refused { .. } | ClientError::Unexpected { .. } => REFUSED,
+                ClientError::Refused { .. } | ClientError::NoSecrets { .. } | ClientError::Unexpected { .. } => REFUSED,
                 ClientError::Setup { .. } => OTHER,
             },
             Self::Failed { failure, .. } => match failure.kind {
                 FailureKind::Fetch | FailureKind::Build => BUILD,
                 FailureKind::Provision | FailureKind::Start => START,
-                FailureKind::Internal | FailureKind::Other => OTHER,
+                FailureKind::Cancelled | FailureKind::Superseded | FailureKind::Internal | FailureKind::Other => OTHER,
             },
             Self::Superseded { .. } | Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => OTHER,
             Self::Lost { .. } => LOST,
             Self::Interrupted { .. } => INTERRUPTED,
+            Self::Partly { error, .. } => error.exit_code(),
         }
     }
 
     /// The kind of the error, in a form to match on: the server's code where the server spoke.
     fn code(&self) -> String {
+        if let Self::Partly { error, .. } = self {
+            return error.code();
+        }
         if let Self::Client(ClientError::Refused { error, .. } | ClientError::KeyRefused { error }) = self
             && let Ok(Value::String(code)) = serde_json::to_value(error.code)
         {
@@ -139,6 +148,7 @@ impl Error {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Project(error) => error.hint(),
             Self::Settings(error) => error.hint(),
+            Self::Secrets(error) => error.hint(),
             Self::Pack(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Client(error) => error.hint(),
@@ -146,12 +156,21 @@ impl Error {
             Self::Superseded { by, .. } => Some(format!("the newer one is {by}; see it with `cargo shuttle status`")),
             Self::Lost { what, .. } | Self::Interrupted { what } => what.hint(),
             Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => None,
+            Self::Partly { error, left, .. } if left.is_empty() => error.hint(),
+            Self::Partly { error, left, .. } => {
+                let left = format!("not deployed for that reason: {}", left.join(", "));
+                Some(error.hint().map_or(left.clone(), |hint| format!("{hint}\n{left}")))
+            }
         }
     }
 
     /// Lines between the message and the hint: how the app ended, and what it said last.
     pub(crate) fn details(&self) -> Vec<String> {
-        let Self::Failed { failure, .. } = self else { return Vec::new() };
+        let failure = match self {
+            Self::Failed { failure, .. } => failure,
+            Self::Partly { error, .. } => return error.details(),
+            _ => return Vec::new(),
+        };
         let mut lines = Vec::new();
         if let Some(status) = &failure.exit_status {
             lines.push(format!("the app ended with {status}"));
@@ -165,6 +184,13 @@ impl Error {
 
     /// The document that `--output json` prints.
     pub(crate) fn to_json(&self) -> Value {
+        if let Self::Partly { error, done, left } = self {
+            let mut document = error.to_json();
+            document["error"]["hint"] = json!(self.hint());
+            document["deployed"] = json!(done);
+            document["not_deployed"] = json!(left);
+            return document;
+        }
         let mut error = json!({ "code": self.code(), "message": self.to_string(), "hint": self.hint() });
         match self {
             Self::Failed { deployment, failure } => {
@@ -175,7 +201,11 @@ impl Error {
             | Self::DeletedMeanwhile { deployment }
             | Self::Lost { what: Following::Deployment(deployment), .. }
             | Self::Interrupted { what: Following::Deployment(deployment) } => error["deployment"] = json!(deployment),
-            Self::Client(ClientError::Refused { error: inner, .. } | ClientError::KeyRefused { error: inner }) => {
+            Self::Client(
+                ClientError::Refused { error: inner, .. }
+                | ClientError::NoSecrets { error: inner }
+                | ClientError::KeyRefused { error: inner },
+            ) => {
                 error["request_id"] = json!(inner.request_id);
             }
             _ => {}

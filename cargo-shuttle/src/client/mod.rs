@@ -4,13 +4,18 @@ mod upload;
 
 use std::{error::Error as _, time::Duration};
 
-use platform_wire::{ApiError, Deleted, Deployment, ErrorCode, LogLine, Project, ProjectName};
+use platform_wire::{
+    ApiError, Deleted, Deployment, ErrorCode, LogLine, Project, ProjectName,
+    secrets::{SecretSet, Secrets},
+};
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
     redirect::Policy,
 };
 use serde::de::DeserializeOwned;
+
+pub(crate) use upload::Upload;
 
 use crate::config::{self, Server};
 
@@ -30,6 +35,8 @@ pub(crate) enum ClientError {
     Refused { status: u16, error: ApiError },
     #[error("the server at {url} answered with what no platform-server answers: {what}")]
     Unexpected { url: String, what: String },
+    #[error("the server takes no secrets: it is older than this cargo-shuttle")]
+    NoSecrets { error: ApiError },
     #[error("cannot set up HTTP: {why}")]
     Setup { why: String },
 }
@@ -51,6 +58,9 @@ impl ClientError {
                 _ => None,
             }),
             Self::Unexpected { .. } => Some("look whether --api-url names the API, not the address of the apps".to_owned()),
+            Self::NoSecrets { .. } => Some(
+                "update platform-server and deploy again; without a Secrets.toml, the app is deployed without secrets".to_owned(),
+            ),
             Self::Setup { .. } => None,
         }
     }
@@ -60,7 +70,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
-            Self::Unexpected { .. } | Self::KeyRefused { .. } | Self::Setup { .. } => false,
+            Self::Unexpected { .. } | Self::KeyRefused { .. } | Self::NoSecrets { .. } | Self::Setup { .. } => false,
         }
     }
 }
@@ -107,6 +117,17 @@ impl Client {
 
     pub(crate) async fn delete(&self, name: &ProjectName) -> Result<Deleted, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["projects", name.as_str()])).timeout(ANSWER_TIMEOUT)).await
+    }
+
+    /// Keeps a set of secrets for the project.
+    pub(crate) async fn put_secrets(&self, name: &ProjectName, secrets: &Secrets) -> Result<SecretSet, ClientError> {
+        let url = self.url(&["projects", name.as_str(), "secrets"]);
+        let request = self.request(Method::PUT, url).timeout(ANSWER_TIMEOUT).json(secrets);
+        match self.answer(request).await {
+            // The project itself need not be there yet.
+            Err(ClientError::Refused { status: 404 | 405, error }) => Err(ClientError::NoSecrets { error }),
+            result => result,
+        }
     }
 
     pub(crate) async fn logs(&self, name: &ProjectName, tail: u32) -> Result<Vec<LogLine>, ClientError> {

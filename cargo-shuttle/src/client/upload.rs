@@ -1,7 +1,9 @@
-//! The one request with a body: the archive, streamed from its file.
+//! The one request with a large body: the archive, streamed from its file.
 
 use std::{
-    path::Path,
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,80 +11,82 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::try_unfold};
 use platform_wire::{Deployment, ProjectName};
 use reqwest::{
     Body, Method,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
-use tokio::{fs::File, time::sleep};
-use tokio_util::io::ReaderStream;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{Client, ClientError};
 
 /// Longest time between two signs of life.
 const STALL: Duration = Duration::from_secs(120);
-/// How long the second attempt keeps its body back: time for a server to refuse what it sees from the headers.
-const HOLD: Duration = Duration::from_millis(500);
 const PIECE: usize = 64 * 1024;
 
+/// An archive on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub(crate) archive: Arc<File>,
+    pub(crate) size: u64,
+    /// The set of secrets that this deployment gets; without one it gets the project's newest.
+    pub(crate) secrets: Option<String>,
+}
+
 impl Client {
-    /// Sends the archive; `sent` is told of every piece.
+    /// Sends the archive once; `sent` is told of every piece. The body begins after `hold`: time for a server to refuse
+    /// what it sees from the headers, in an answer that is lost where this end still writes.
     pub(crate) async fn deploy(
         &self,
         name: &ProjectName,
-        archive: &Path,
-        size: u64,
+        upload: &Upload,
+        hold: Duration,
         sent: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Deployment, ClientError> {
         let moved = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&moved);
-        let count = move |piece: u64| {
-            counter.fetch_add(piece, Ordering::Relaxed);
-            sent(piece);
-        };
-        match self.send_archive(name, archive, size, Duration::ZERO, &moved, count).await {
-            // A server that refuses an upload closes the connection while this end still writes, and its answer is lost in
-            // that. Asked again it is heard. Nothing is sent twice, as the first attempt did not come to its end.
-            Err(ClientError::Unreachable { .. }) if (1..size).contains(&moved.load(Ordering::Relaxed)) => {
-                let counter = Arc::new(AtomicU64::new(0));
-                let moved = Arc::clone(&counter);
-                let count = move |piece: u64| {
-                    counter.fetch_add(piece, Ordering::Relaxed);
-                };
-                self.send_archive(name, archive, size, HOLD, &moved, count).await
-            }
-            result => result,
-        }
-    }
-
-    async fn send_archive(
-        &self,
-        name: &ProjectName,
-        archive: &Path,
-        size: u64,
-        hold: Duration,
-        moved: &AtomicU64,
-        count: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<Deployment, ClientError> {
-        let file = File::open(archive).await.map_err(|error| ClientError::Setup { why: error.to_string() })?;
-        let pieces = ReaderStream::with_capacity(file, PIECE).inspect_ok(move |piece| count(piece.len() as u64));
+        let pieces = pieces(Arc::clone(&upload.archive)).inspect_ok(move |piece| {
+            counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            sent(piece.len() as u64);
+        });
         let wait = sleep(hold).into_stream().filter_map(|()| async { None });
         let mut url = self.url(&["deploy"]);
         url.query_pairs_mut().append_pair("project", name.as_str());
+        if let Some(id) = &upload.secrets {
+            url.query_pairs_mut().append_pair("secrets", id);
+        }
         let request = self
             .request(Method::POST, url)
             .header(CONTENT_TYPE, "application/gzip")
-            .header(CONTENT_LENGTH, size)
+            .header(CONTENT_LENGTH, upload.size)
             .body(Body::wrap_stream(wait.chain(pieces)));
         tokio::select! {
             answer = self.answer(request) => answer,
-            () = stalled(moved) => {
+            () = stalled(&moved) => {
                 let why = format!("nothing moved for {} s", STALL.as_secs());
                 Err(ClientError::Unreachable { url: self.address(), why })
             }
         }
     }
+}
+
+/// The file from its beginning. Each piece is read at its own place: a read that an attempt before has left behind cannot
+/// move this one's.
+fn pieces(file: Arc<File>) -> impl Stream<Item = io::Result<Bytes>> {
+    try_unfold((file, 0), |(file, offset)| async move {
+        let reading = Arc::clone(&file);
+        let read = move || {
+            let mut piece = vec![0; PIECE];
+            let count = reading.read_at(&mut piece, offset)?;
+            piece.truncate(count);
+            io::Result::Ok(Bytes::from(piece))
+        };
+        let piece = spawn_blocking(read).await.map_err(io::Error::other)??;
+        let next = offset + piece.len() as u64;
+        Ok((!piece.is_empty()).then_some((piece, (file, next))))
+    })
 }
 
 /// Ends when the upload has not moved for too long; the time that the server takes to store the rest counts as well.

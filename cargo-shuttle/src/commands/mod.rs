@@ -2,8 +2,10 @@
 
 mod delete;
 mod deploy;
+mod dry_run;
 mod login;
 mod logs;
+mod send;
 mod status;
 mod watch;
 

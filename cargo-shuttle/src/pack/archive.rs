@@ -6,13 +6,13 @@ use std::{
     io::{self, BufWriter, Read, Write},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 use platform_wire::{ArchiveIndex, INDEX_NAME};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
-use tempfile::NamedTempFile;
 
 use super::PackError;
 
@@ -31,27 +31,29 @@ pub(super) enum Content {
     Text(String),
 }
 
-/// An archive, in a file that goes away with this value.
+impl Content {
+    pub(super) fn size(&self) -> Result<u64, PackError> {
+        match self {
+            Self::File(path) => Ok(fs::metadata(path).map_err(PackError::io(path))?.len()),
+            Self::Text(text) => Ok(text.len() as u64),
+        }
+    }
+}
+
+/// An archive, in a file without a name: it goes away with this value, and with a process that is killed as well.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    file: NamedTempFile,
+    pub(crate) file: Arc<File>,
     pub(crate) size: u64,
     /// SHA-256, lower-case hexadecimal.
     pub(crate) digest: String,
     pub(crate) entries: usize,
 }
 
-impl Packed {
-    pub(crate) fn path(&self) -> &Path {
-        self.file.path()
-    }
-}
-
 /// Writes the index, and then these entries in the order of their names.
 pub(super) fn write(index: &ArchiveIndex, entries: &BTreeMap<String, Content>) -> Result<Packed, PackError> {
-    let file = tempfile::Builder::new().prefix("cargo-shuttle-").suffix(".tar.gz").tempfile();
-    let file = file.map_err(temp)?;
-    let out = file.reopen().map_err(temp)?;
+    let file = tempfile::tempfile().map_err(temp)?;
+    let out = file.try_clone().map_err(temp)?;
     let out = Digesting { out: BufWriter::with_capacity(128 * 1024, out), digest: Sha256::new(), size: 0 };
     let gzip = GzBuilder::new().mtime(0).operating_system(UNKNOWN_SYSTEM).write(out, Compression::new(LEVEL));
     let mut tar = Builder::new(gzip);
@@ -68,7 +70,7 @@ pub(super) fn write(index: &ArchiveIndex, entries: &BTreeMap<String, Content>) -
     }
     let finished = tar.into_inner().and_then(GzEncoder::finish).and_then(Digesting::finish);
     let (size, digest) = finished.map_err(temp)?;
-    Ok(Packed { file, size, digest, entries: entries.len() })
+    Ok(Packed { file: Arc::new(file), size, digest, entries: entries.len() })
 }
 
 fn append_file(tar: &mut Builder<impl Write>, name: &str, path: &Path) -> Result<(), PackError> {

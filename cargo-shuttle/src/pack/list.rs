@@ -1,60 +1,100 @@
-//! Which files of a package's folder are sent: those that git would take, without what is secret, built, or git's own.
+//! Which files are sent: those that git would take in the workspace's folder and in the packages outside of it, without
+//! what the [`rules`](super::rules) exclude, and with the assets that a package names.
 //!
-//! Never sent, whatever git says: `.env` files, `Secrets*.toml`, cargo's credentials, build folders, `.git`; nor through a
-//! link with another name. Dotfiles are sent; `include` and `exclude` of a manifest are about publishing and do not count.
+//! Dotfiles are sent; `include` and `exclude` of a manifest are about publishing and do not count.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
-    fs::{self, File},
-    io::Read as _,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use ignore::{DirEntry, WalkBuilder};
 
-use super::PackError;
+use super::{
+    PackError,
+    assets::Assets,
+    rules::{Reason, Rules, name},
+    wanted::Wanted,
+};
 use crate::project::{Plan, git::Repo};
 
-const REPOSITORIES: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
-/// What each file named `CACHEDIR.TAG` begins with.
-const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// What the system says of a link that leads to itself; `ErrorKind::FilesystemLoop` is not stable.
 const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
-/// Endings of `.env` files that are made for others to see.
-const SHOWN_ENV: [&str; 4] = ["example", "sample", "template", "dist"];
 
-/// All files of a plan, foreign roots aside.
-pub(super) fn files(plan: &Plan) -> Result<BTreeSet<PathBuf>, PackError> {
-    let rules = Arc::new(Rules::new(plan));
-    let mut files: BTreeSet<PathBuf> = plan.files.iter().filter(|file| file.is_file()).cloned().collect();
-    for (start, folders) in starts(plan) {
-        let folders = Arc::new(folders);
-        // A repository that cannot be opened (another user's) still has ignore files.
-        let repo = Repo::around(&start);
-        let in_git = !matches!(repo, Ok(None));
-        let mut listing = Listing { rules: &rules, files: BTreeSet::new(), in_git };
-        listing.walk(&start, &folders, &mut Vec::new())?;
-        let is_empty = |folder: &&PathBuf| !listing.files.iter().any(|file| file.starts_with(folder));
-        let ignored: Vec<&PathBuf> = folders.iter().filter(is_empty).collect();
-        for folder in ignored {
-            // A package in a folder that git ignores is needed all the same; inside of it git has no say.
-            listing.in_git = false;
-            listing.walk(folder, &Arc::new(vec![folder.clone()]), &mut Vec::new())?;
-        }
-        if let Ok(Some(repo)) = repo {
-            listing.add_tracked(repo.tracked()?, &start, &folders);
-        }
-        files.append(&mut listing.files);
-    }
-    Ok(files)
+/// The files of a plan.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// Absolute paths, foreign roots aside.
+    pub(crate) files: BTreeSet<PathBuf>,
+    /// What the rules took out.
+    pub(crate) left_out: BTreeMap<PathBuf, Reason>,
+    wanted: Vec<Arc<Wanted>>,
 }
 
-/// Where walks begin, and the folders that are wanted below. The workspace's packages share a walk from its root, so that
-/// the root's ignore rules hold for them outside of git as well.
+impl Listed {
+    /// Whether a file of this path is sent, or would be if there was one.
+    pub(crate) fn covers(&self, path: &Path) -> bool {
+        self.wanted.iter().any(|wanted| wanted.covers(path))
+    }
+}
+
+pub(super) fn files(plan: &Plan) -> Result<Listed, PackError> {
+    let rules = Arc::new(Rules::new(plan));
+    let mut files: BTreeSet<PathBuf> = plan.files.iter().filter(|file| file.is_file()).cloned().collect();
+    let mut parts = Vec::new();
+    for (start, folders) in starts(plan) {
+        let shared = (start == plan.workspace_root).then(|| start.clone());
+        let wanted = Arc::new(Wanted::new(folders, shared));
+        // A repository that cannot be opened (another user's) still has ignore files.
+        let repo = Repo::around(&start);
+        let mut listing = Listing::new(&rules, if matches!(repo, Ok(None)) { Ignore::Own } else { Ignore::Parents });
+        listing.walk(&start, &wanted, &mut Vec::new())?;
+        let is_empty = |folder: &&PathBuf| !listing.files.iter().any(|file| file.starts_with(folder));
+        let ignored: Vec<&PathBuf> = wanted.folders().iter().filter(is_empty).collect();
+        for folder in ignored {
+            // A package in a folder that git ignores is needed all the same; inside of it git has no say.
+            listing.ignore = Ignore::Own;
+            listing.walk(folder, &Arc::new(Wanted::all(folder)), &mut Vec::new())?;
+        }
+        if let Ok(Some(repo)) = repo {
+            listing.add_tracked(repo.tracked()?, &start, &wanted);
+        }
+        files.append(&mut listing.files);
+        parts.push(wanted);
+    }
+    for pattern in &plan.assets {
+        files.append(&mut assets(plan, pattern, &rules)?);
+    }
+    Ok(Listed { files, left_out: rules.left_out(), wanted: parts })
+}
+
+/// Files that a package names, whatever git says of them.
+fn assets(plan: &Plan, pattern: &str, rules: &Arc<Rules>) -> Result<BTreeSet<PathBuf>, PackError> {
+    let assets = Assets::new(&plan.package_root, pattern)?;
+    let mut listing = Listing::new(rules, Ignore::Nothing);
+    let real = fs::canonicalize(assets.start()).unwrap_or_else(|_| assets.start().to_owned());
+    if let Some(reason) = rules.hides(&real, real.is_dir()) {
+        let why = format!("{} {}, and is never sent", assets.start().display(), reason.text());
+        return Err(PackError::BadAssets { pattern: pattern.to_owned(), why });
+    }
+    if assets.start().is_dir() {
+        listing.walk(assets.start(), &Arc::new(Wanted::all(assets.start())), &mut Vec::new())?;
+    } else if assets.start().is_file() {
+        listing.single(assets.start(), &mut Vec::new())?;
+    }
+    listing.files.retain(|file| assets.matches(file));
+    if listing.files.is_empty() {
+        return Err(PackError::NoAssets { pattern: pattern.to_owned(), folder: plan.package_root.clone() });
+    }
+    Ok(listing.files)
+}
+
+/// Where walks begin, and the folders of packages that are wanted below. The workspace's packages share a walk from its
+/// root, so that the root's ignore rules hold for them outside of git as well.
 fn starts(plan: &Plan) -> BTreeMap<PathBuf, Vec<PathBuf>> {
-    let mut starts: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    let mut starts = BTreeMap::from([(plan.workspace_root.clone(), Vec::new())]);
     for folder in &plan.folders {
         let start = if folder.starts_with(&plan.workspace_root) { &plan.workspace_root } else { folder };
         starts.entry(start.clone()).or_default().push(folder.clone());
@@ -62,29 +102,58 @@ fn starts(plan: &Plan) -> BTreeMap<PathBuf, Vec<PathBuf>> {
     starts
 }
 
+/// Which ignore files count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ignore {
+    /// Those of the walk, and those above it.
+    Parents,
+    /// Those of the walk.
+    Own,
+    Nothing,
+}
+
 struct Listing<'a> {
     rules: &'a Arc<Rules>,
     files: BTreeSet<PathBuf>,
-    in_git: bool,
+    ignore: Ignore,
 }
 
-impl Listing<'_> {
+impl<'a> Listing<'a> {
+    fn new(rules: &'a Arc<Rules>, ignore: Ignore) -> Self {
+        Self { rules, files: BTreeSet::new(), ignore }
+    }
+
     /// `chain` holds the real folders in which the links stand that led here.
-    fn walk(&mut self, start: &Path, wanted: &Arc<Vec<PathBuf>>, chain: &mut Vec<PathBuf>) -> Result<(), PackError> {
+    fn walk(&mut self, start: &Path, wanted: &Arc<Wanted>, chain: &mut Vec<PathBuf>) -> Result<(), PackError> {
         let (rules, on_the_way) = (Arc::clone(self.rules), Arc::clone(wanted));
         // Behind a link, what stands around a file has other names.
         let (from, real) = (start.to_owned(), fs::canonicalize(start).map_err(PackError::io(start))?);
         let mut walk = WalkBuilder::new(start);
-        walk.hidden(false).ignore(false).require_git(false).parents(self.in_git).filter_entry(move |entry| {
+        let git = self.ignore != Ignore::Nothing;
+        walk.hidden(false).ignore(false).git_ignore(git).git_exclude(git).git_global(git).require_git(false);
+        walk.parents(self.ignore == Ignore::Parents).filter_entry(move |entry| {
             let path = entry.path();
-            let is_wanted = on_the_way.iter().any(|folder| path.starts_with(folder) || folder.starts_with(path));
+            if entry.depth() == 0 {
+                return true;
+            }
+            if !on_the_way.reaches(path) {
+                return false;
+            }
+            let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
             let real = path.strip_prefix(&from).map_or_else(|_| path.to_owned(), |below| real.join(below));
-            entry.depth() == 0 || (is_wanted && !rules.excludes(&real, entry.file_type().is_some_and(|kind| kind.is_dir())))
+            let reason = rules.excludes(&real, is_folder);
+            let reason = reason.or_else(|| (is_folder && on_the_way.is_other(path)).then_some(Reason::OtherWorkspace));
+            let Some(reason) = reason else { return true };
+            if reason != Reason::OtherWorkspace || !on_the_way.leads_to_package(path) {
+                rules.leave_out(path, reason);
+                return false;
+            }
+            true
         });
         for entry in walk.build() {
             let entry = entry.map_err(|error| PackError::List(error.to_string()))?;
             // The start itself is a folder, though it may be reached by a link.
-            if entry.depth() > 0 && wanted.iter().any(|folder| entry.path().starts_with(folder)) {
+            if entry.depth() > 0 && wanted.covers(entry.path()) {
                 self.entry(&entry, chain)?;
             }
         }
@@ -97,13 +166,14 @@ impl Listing<'_> {
         if kind.is_file() {
             self.files.insert(path.to_owned());
         } else if kind.is_symlink() {
-            self.link(path, chain)?;
+            self.single(path, chain)?;
         }
         // Sockets, pipes and devices are no source code; git ignores them as well.
         Ok(())
     }
 
-    fn link(&mut self, link: &Path, chain: &mut Vec<PathBuf>) -> Result<(), PackError> {
+    /// A link, or a file that no walk has led to.
+    fn single(&mut self, link: &Path, chain: &mut Vec<PathBuf>) -> Result<(), PackError> {
         let metadata = match fs::metadata(link) {
             Ok(metadata) => metadata,
             // An editor's lock, which is meant to point nowhere.
@@ -113,7 +183,9 @@ impl Listing<'_> {
             Err(source) => return Err(PackError::Io { path: link.to_owned(), source }),
         };
         let target = fs::canonicalize(link).map_err(PackError::io(link))?;
-        if self.rules.excludes(link, metadata.is_dir()) || self.rules.hides(&target, metadata.is_dir()) {
+        let hidden = self.rules.excludes(link, metadata.is_dir()).or_else(|| self.rules.hides(&target, metadata.is_dir()));
+        if let Some(reason) = hidden {
+            self.rules.leave_out(link, reason);
             return Ok(());
         }
         if metadata.is_file() {
@@ -127,92 +199,28 @@ impl Listing<'_> {
         if chain.iter().any(|folder| folder.starts_with(&target)) {
             return Err(PackError::LinkLoop(link.to_owned()));
         }
-        self.walk(link, &Arc::new(vec![link.to_owned()]), chain)?;
+        self.walk(link, &Arc::new(Wanted::all(link)), chain)?;
         chain.pop();
         Ok(())
     }
 
     /// A file that is committed belongs to the project, even where an ignore rule matches it.
-    fn add_tracked(&mut self, tracked: Vec<PathBuf>, start: &Path, wanted: &[PathBuf]) {
-        let rules = Arc::clone(self.rules);
-        let files = tracked.into_iter().filter(|file| {
-            wanted.iter().any(|folder| file.starts_with(folder))
-                && !self.files.contains(file)
-                && file.is_file()
-                && !rules.excludes(file, false)
-                && fs::canonicalize(file).is_ok_and(|real| !rules.hides(&real, false))
-                && !file.ancestors().skip(1).take_while(|folder| *folder != start).any(|folder| rules.excludes(folder, true))
-        });
-        let files: Vec<_> = files.collect();
-        self.files.extend(files);
-    }
-}
-
-/// Rules for real paths.
-#[derive(Debug)]
-struct Rules {
-    build_folders: Vec<PathBuf>,
-    /// The folders that are sent.
-    roots: Vec<PathBuf>,
-}
-
-impl Rules {
-    fn new(plan: &Plan) -> Self {
-        let real = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        Self {
-            build_folders: plan.build_folders.iter().flat_map(|folder| [folder.clone(), real(folder)]).collect(),
-            roots: plan.folders.iter().chain([&plan.workspace_root]).map(real).collect(),
+    fn add_tracked(&mut self, tracked: Vec<PathBuf>, start: &Path, wanted: &Wanted) {
+        for file in tracked {
+            if self.files.contains(&file) || !wanted.covers(&file) || !file.is_file() {
+                continue;
+            }
+            let around = file.ancestors().skip(1).take_while(|folder| *folder != start);
+            if around.into_iter().any(|folder| self.rules.excludes(folder, true).is_some()) {
+                continue;
+            }
+            let real = fs::canonicalize(&file).ok();
+            let hidden = self.rules.excludes(&file, false).or_else(|| self.rules.hides(real.as_deref()?, false));
+            match hidden {
+                Some(reason) => self.rules.leave_out(&file, reason),
+                None if real.is_some() => drop(self.files.insert(file)),
+                None => {}
+            }
         }
     }
-
-    /// Whether what a link leads to is excluded, or lies in a folder that is. Outside of what is sent only folders of
-    /// repositories count: a link there is meant.
-    fn hides(&self, real: &Path, is_folder: bool) -> bool {
-        self.excludes(real, is_folder)
-            || real.ancestors().skip(1).any(|folder| {
-                let is_inside = self.roots.iter().any(|root| folder.starts_with(root));
-                let is_around = self.roots.iter().any(|root| root.starts_with(folder));
-                !is_around && (is_repository(folder) || (is_inside && self.excludes(folder, true)))
-            })
-    }
-
-    fn excludes(&self, path: &Path, is_folder: bool) -> bool {
-        let name = name(path);
-        if is_repository(path) {
-            return true;
-        }
-        if is_folder {
-            let parent = path.parent().unwrap_or(path);
-            return self.build_folders.iter().any(|folder| folder == path)
-                || (name == "target" && parent.join("Cargo.toml").is_file())
-                || is_cache(path);
-        }
-        is_secret(&name)
-            || (name.starts_with("credentials") && path.parent().and_then(Path::file_name) == Some(OsStr::new(".cargo")))
-    }
-}
-
-fn is_repository(folder: &Path) -> bool {
-    REPOSITORIES.contains(&name(folder).as_ref())
-}
-
-fn is_secret(name: &str) -> bool {
-    if name.starts_with("Secrets") && name.ends_with(".toml") {
-        return true;
-    }
-    match name.strip_prefix(".env") {
-        Some("") => true,
-        Some(rest) => rest.strip_prefix('.').is_some_and(|ending| !SHOWN_ENV.contains(&ending)),
-        None => false,
-    }
-}
-
-fn is_cache(folder: &Path) -> bool {
-    let mut start = [0; CACHE_SIGNATURE.len()];
-    let read = File::open(folder.join("CACHEDIR.TAG")).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == CACHE_SIGNATURE
-}
-
-fn name(path: &Path) -> std::borrow::Cow<'_, str> {
-    path.file_name().unwrap_or_default().to_string_lossy()
 }

@@ -2,13 +2,16 @@
 //! Decides nothing about the project: what has to be sent comes as a [`Plan`].
 
 mod archive;
+mod assets;
 mod layout;
 mod list;
 mod manifest;
 mod paths;
+mod rules;
+mod wanted;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -16,8 +19,9 @@ use std::{
 use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex};
 
 pub(crate) use archive::Packed;
+pub(crate) use list::Listed;
 
-use crate::project::{Plan, ProjectError};
+use crate::project::{Plan, ProjectError, SETTINGS_FILE};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PackError {
@@ -35,6 +39,10 @@ pub(crate) enum PackError {
     Changed(PathBuf),
     #[error("{}: {why}", path.display())]
     Manifest { path: PathBuf, why: String },
+    #[error("`{pattern}` in [build] assets of {SETTINGS_FILE}: {why}")]
+    BadAssets { pattern: String, why: String },
+    #[error("`{pattern}` in [build] assets of {SETTINGS_FILE} matches no file in {}", folder.display())]
+    NoAssets { pattern: String, folder: PathBuf },
     #[error("{0}")]
     List(String),
     #[error(transparent)]
@@ -53,6 +61,8 @@ impl PackError {
                 Self::Temp { folder, .. } => {
                     return Some(format!("free space in {}, or set TMPDIR to another folder", folder.display()));
                 }
+                Self::NoAssets { .. } => "make these files first, or take the pattern out",
+                Self::BadAssets { .. } => "write it like `static/generated/**`, relative to the package's folder",
                 Self::Git(error) => return error.hint(),
                 Self::Io { .. } | Self::Manifest { .. } | Self::List(_) => return None,
             }
@@ -65,15 +75,25 @@ impl PackError {
     }
 }
 
-/// The files of a plan, by their absolute paths.
-pub(crate) fn list(plan: &Plan) -> Result<BTreeSet<PathBuf>, PackError> {
+/// The files of a plan, and what is left out of them.
+pub(crate) fn list(plan: &Plan) -> Result<Listed, PackError> {
     list::files(plan)
 }
 
 /// Packs these files into a temporary file.
 pub(crate) fn pack(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<Packed, PackError> {
     let layout = layout::Layout::new(plan, files)?;
-    let index = ArchiveIndex {
+    archive::write(&index(plan, &layout)?, &layout.entries(plan, files)?)
+}
+
+/// What these files are called in the archive, and how many bytes each has there.
+pub(crate) fn sizes(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<BTreeMap<String, u64>, PackError> {
+    let entries = layout::Layout::new(plan, files)?.entries(plan, files)?;
+    entries.into_iter().map(|(name, content)| Ok((name, content.size()?))).collect()
+}
+
+fn index(plan: &Plan, layout: &layout::Layout) -> Result<ArchiveIndex, PackError> {
+    Ok(ArchiveIndex {
         format: ARCHIVE_FORMAT,
         package: plan.package.clone(),
         crate_name: plan.crate_name.clone(),
@@ -81,6 +101,8 @@ pub(crate) fn pack(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<Packed, Pac
         package_root: layout.name(&plan.package_root)?,
         sdk_version: plan.sdk_version.clone(),
         cli_version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    archive::write(&index, &layout.entries(plan, files)?)
+        binary: None,
+        features: plan.features.clone(),
+        no_default_features: plan.no_default_features,
+    })
 }

@@ -9,6 +9,8 @@ use std::{
 
 use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta, Token, UseTree, punctuated::Punctuated, spanned::Spanned as _};
 
+use super::cargo_path;
+
 const ATTRIBUTE: &str = "main";
 
 /// Where a function stands.
@@ -58,6 +60,14 @@ pub(crate) fn annotated(root: &Path, sdk: &str, base: &Path) -> Found {
     walk.file(root, folder, false);
     walk.found.certain.sort();
     walk.found
+}
+
+/// The files of the target whose root file this is.
+pub(crate) fn sources(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = root.parent().unwrap_or(root);
+    let mut walk = Walk { base: folder, sdk: "", found: Found::default(), seen: HashSet::new() };
+    walk.file(root, folder, false);
+    walk.seen.into_iter().map(|file| cargo_path(&file))
 }
 
 struct Walk<'a> {

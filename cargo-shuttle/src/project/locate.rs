@@ -20,6 +20,7 @@ use crate::{cli::Select, error::Error, ui::Ui};
 #[derive(Debug)]
 pub(crate) struct Located {
     pub(crate) package: Package,
+    pub(crate) settings: Settings,
     /// The project's name, unless it is not one.
     pub(crate) name: Result<ProjectName, ProjectError>,
 }
@@ -51,27 +52,45 @@ pub(crate) fn workspace<'a>(context: &'a GlobalContext, manifest: &Path) -> Resu
 
 /// Chooses the package, and reads its name.
 pub(crate) fn locate(workspace: &Workspace<'_>, select: &Select) -> Result<Located, Error> {
-    let package = choose(workspace, select.package.as_deref())?.clone();
+    located(choose(workspace, select.package.as_deref())?)
+}
+
+/// All packages of the workspace that can be deployed.
+pub(crate) fn locate_all(workspace: &Workspace<'_>) -> Result<Vec<Located>, Error> {
+    let annotated = annotated(workspace);
+    if annotated.is_empty() {
+        return Err(ProjectError::NoAnnotatedMember { members: names(workspace.members()) }.into());
+    }
+    annotated.into_iter().map(located).collect()
+}
+
+fn located(package: &Package) -> Result<Located, Error> {
     let settings = Settings::read(package.root())?;
     let name = settings.name.as_deref().unwrap_or(package.name().as_str()).parse().map_err(ProjectError::from);
-    Ok(Located { package, name })
+    Ok(Located { package: package.clone(), settings, name })
+}
+
+fn annotated<'a>(workspace: &'a Workspace<'_>) -> Vec<&'a Package> {
+    workspace.members().filter(|package| library(package).is_annotated()).collect()
+}
+
+fn names<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Vec<String> {
+    packages.into_iter().map(|package| package.name().to_string()).collect()
 }
 
 fn choose<'a>(workspace: &'a Workspace<'_>, wanted: Option<&str>) -> Result<&'a Package, ProjectError> {
-    let names = |packages: &[&Package]| packages.iter().map(|package| package.name().to_string()).collect::<Vec<_>>();
-    let members: Vec<&Package> = workspace.members().collect();
+    let members = || names(workspace.members());
     if let Some(name) = wanted {
-        let found = members.iter().find(|package| package.name().as_str() == name);
-        return found.copied().ok_or_else(|| ProjectError::NoSuchPackage { name: name.to_owned(), members: names(&members) });
+        let found = workspace.members().find(|package| package.name().as_str() == name);
+        return found.ok_or_else(|| ProjectError::NoSuchPackage { name: name.to_owned(), members: members() });
     }
     if let Some(package) = workspace.current_opt() {
         return Ok(package);
     }
-    let annotated: Vec<&Package> = members.iter().copied().filter(|package| library(package).is_annotated()).collect();
-    match annotated.as_slice() {
+    match annotated(workspace).as_slice() {
         [one] => Ok(one),
-        [] => Err(ProjectError::NoAnnotatedMember { members: names(&members) }),
-        several => Err(ProjectError::SeveralAnnotatedMembers(names(several))),
+        [] => Err(ProjectError::NoAnnotatedMember { members: members() }),
+        several => Err(ProjectError::SeveralAnnotatedMembers(names(several.iter().copied()))),
     }
 }
 

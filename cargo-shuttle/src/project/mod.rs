@@ -6,11 +6,13 @@ pub(crate) mod git;
 mod locate;
 mod plan;
 mod problem;
+mod secrets;
 mod settings;
 
-pub(crate) use locate::{cargo_path, context, locate, workspace};
+pub(crate) use locate::{cargo_path, context, locate, locate_all, workspace};
 pub(crate) use plan::{Plan, plan};
 pub(crate) use problem::ProjectError;
+pub(crate) use secrets::{Secrets, SecretsError};
 pub(crate) use settings::{FILE_NAME as SETTINGS_FILE, Settings, SettingsError};
 
 /// The package that a user's crate depends on.

@@ -9,16 +9,16 @@ use std::{
 
 use cargo::{
     GlobalContext,
-    core::{Package, PackageId, Resolve, Workspace, dependency::DepKind, find_workspace_root},
+    core::{Package, PackageId, PackageSet, Resolve, Workspace, dependency::DepKind, find_workspace_root},
     ops,
 };
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::{
     ProjectError, SDK,
-    detect::Place,
+    detect::{self, Place},
     git::Repo,
-    locate::{binaries, cargo, library},
+    locate::{Located, binaries, cargo, cargo_path, library},
 };
 
 /// What is sent, in absolute paths.
@@ -31,24 +31,37 @@ pub(crate) struct Plan {
     pub(crate) package_root: PathBuf,
     /// Folders of packages, to be listed.
     pub(crate) folders: BTreeSet<PathBuf>,
-    /// Files that are sent whatever ignore rules say: manifests, lockfile, `.cargo/config.toml`, `rust-toolchain.toml`.
+    /// Files that are sent whatever ignore rules say: manifests, lockfile, `.cargo/config.toml`, `rust-toolchain.toml`,
+    /// sources outside of all folders.
     pub(crate) files: BTreeSet<PathBuf>,
     /// Root manifests of other workspaces, of which only `[workspace]` is sent, for members that inherit from it.
     pub(crate) foreign_roots: BTreeSet<PathBuf>,
+    /// Patterns of files in the package's folder that are sent whatever git says.
+    pub(crate) assets: Vec<String>,
+    /// Features of the package to build with, beside its default ones.
+    pub(crate) features: Vec<String>,
+    pub(crate) no_default_features: bool,
     /// Folders that cargo builds into.
     pub(crate) build_folders: Vec<PathBuf>,
-    /// A lockfile that was made just now.
+    /// A lockfile that was made just now, or in a dry run would be.
     pub(crate) new_lockfile: Option<PathBuf>,
 }
 
-/// Checks the package and plans what is sent.
-pub(crate) fn plan(context: &GlobalContext, workspace: &Workspace<'_>, package: &Package) -> Result<Plan, ProjectError> {
+/// Checks the package and plans what is sent. A dry run makes no lockfile.
+pub(crate) fn plan(
+    context: &GlobalContext,
+    workspace: &Workspace<'_>,
+    located: &Located,
+    dry_run: bool,
+) -> Result<Plan, ProjectError> {
+    let package = &located.package;
     check_dependency(workspace, package)?;
     let crate_name = check_function(package)?;
+    check_features(package, &located.settings.features)?;
 
     let lockfile = workspace.lock_root().into_path_unlocked().join("Cargo.lock");
     let is_new = !lockfile.exists();
-    let (_, resolve) = cargo(ops::resolve_ws(workspace, false))?;
+    let (packages, resolve) = cargo(ops::resolve_ws(workspace, dry_run))?;
     let sdk = check_resolved(&resolve, package)?;
 
     let mut folders: BTreeSet<PathBuf> = workspace.members().map(|member| member.root().to_owned()).collect();
@@ -57,11 +70,12 @@ pub(crate) fn plan(context: &GlobalContext, workspace: &Workspace<'_>, package: 
     files.insert(workspace.root_manifest().to_owned());
     files.insert(lockfile.clone());
     files.extend(surroundings(context, package.root(), workspace.root())?);
-    // `cargo sqlx prepare --workspace` puts it there, and a build without a database needs it.
+    // `cargo sqlx prepare --workspace` puts it there, and a build without a database needs it, ignored by git or not.
     let sqlx = workspace.root().join(".sqlx");
     if sqlx.is_dir() {
         folders.insert(sqlx);
     }
+    files.extend(outer_sources(workspace.root(), &folders, &packages, &resolve)?);
     Ok(Plan {
         package: package.name().to_string(),
         crate_name,
@@ -71,6 +85,9 @@ pub(crate) fn plan(context: &GlobalContext, workspace: &Workspace<'_>, package: 
         foreign_roots: foreign_roots(context, &folders, &files)?,
         folders,
         files,
+        assets: located.settings.assets.clone(),
+        features: located.settings.features.clone(),
+        no_default_features: located.settings.no_default_features,
         build_folders: vec![workspace.target_dir().into_path_unlocked(), workspace.build_dir().into_path_unlocked()],
         new_lockfile: is_new.then_some(lockfile),
     })
@@ -91,6 +108,19 @@ fn check_dependency(workspace: &Workspace<'_>, package: &Package) -> Result<(), 
         return Err(ProjectError::RegistrySdk { package: name });
     }
     Ok(())
+}
+
+/// A feature of a dependency (`name/feature`) is the resolver's to know.
+fn check_features(package: &Package, features: &[String]) -> Result<(), ProjectError> {
+    let known = package.summary().features();
+    match features.iter().find(|name| !name.contains('/') && !known.contains_key(name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(ProjectError::NoSuchFeature {
+            package: package.name().to_string(),
+            name: name.clone(),
+            known: known.keys().map(ToString::to_string).collect(),
+        }),
+    }
 }
 
 /// Exactly one annotated function, in the library; its crate name.
@@ -135,6 +165,24 @@ fn path_packages(resolve: &Resolve) -> BTreeSet<PathBuf> {
     let patches = resolve.unused_patches().iter().copied();
     let replaced = resolve.replacements().values().copied();
     resolve.iter().chain(patches).chain(replaced).filter_map(|id| id.source_id().local_path()).collect()
+}
+
+/// Sources of targets whose `path` leads out of all that is sent, with their modules.
+fn outer_sources(
+    workspace: &Path,
+    folders: &BTreeSet<PathBuf>,
+    packages: &PackageSet<'_>,
+    resolve: &Resolve,
+) -> Result<BTreeSet<PathBuf>, ProjectError> {
+    let mut sources = BTreeSet::new();
+    for id in resolve.iter().filter(|id| id.source_id().local_path().is_some()) {
+        let package = cargo(packages.get_one(id))?;
+        let roots = package.targets().iter().filter_map(|target| target.src_path().path()).map(cargo_path);
+        for root in roots.filter(|root| !root.starts_with(workspace) && !folders.iter().any(|folder| root.starts_with(folder))) {
+            sources.extend(detect::sources(&root));
+        }
+    }
+    Ok(sources)
 }
 
 /// Configuration of cargo and rustup that holds in the package's folder: up to the workspace's root, or the repository's.

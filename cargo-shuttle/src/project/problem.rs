@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use platform_wire::InvalidName;
+use platform_wire::{InvalidName, ProjectName};
 
-use super::{SDK, detect::Place};
+use super::{SDK, SETTINGS_FILE, detect::Place};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProjectError {
@@ -29,6 +29,10 @@ pub(crate) enum ProjectError {
     OnlyBinary { package: String, place: Place, has_library: bool },
     #[error("`{package}` has no library; a service is one")]
     NoLibrary { package: String },
+    #[error("`{package}` has no feature `{name}`, which [build] features in {SETTINGS_FILE} chooses")]
+    NoSuchFeature { package: String, name: String, known: Vec<String> },
+    #[error("the packages {} and {} would both be deployed as project `{name}`", packages[0], packages[1])]
+    SameName { name: ProjectName, packages: [String; 2] },
     #[error(transparent)]
     Name(#[from] InvalidName),
     #[error("{} of the files to deploy {} not committed to git:\n{}", .files.len(), if .files.len() == 1 { "is" } else { "are" }, some(.files))]
@@ -51,7 +55,8 @@ impl ProjectError {
                 format!("annotate a function of one of them ({}):\n{EXAMPLE}", members.join(", "))
             }
             Self::SeveralAnnotatedMembers(members) => {
-                format!("choose one: cargo shuttle deploy -p {}", members.first().map_or("PACKAGE", String::as_str))
+                let first = members.first().map_or("PACKAGE", String::as_str);
+                format!("choose one: cargo shuttle deploy -p {first}; or deploy all of them: cargo shuttle deploy --workspace")
             }
             Self::NoSdk { .. } => {
                 format!("add to [dependencies] in its Cargo.toml\n{}\nand write in src/lib.rs\n{EXAMPLE}", sdk_line())
@@ -73,6 +78,14 @@ impl ProjectError {
             Self::Name(error) => {
                 let name = error.suggestion.as_deref().unwrap_or("my-app");
                 format!("set another name: cargo shuttle deploy --name {name}")
+            }
+            Self::NoSuchFeature { name, known, .. } => match cargo::util::closest(name, known.iter(), |known| known.as_str()) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None if known.is_empty() => "declare it in its Cargo.toml, under [features]".to_owned(),
+                None => format!("its features are: {}", known.join(", ")),
+            },
+            Self::SameName { packages, .. } => {
+                format!("give one of them another name: cargo shuttle deploy -p {} --name NAME", packages[1])
             }
             Self::Dirty { .. } => "commit them, or deploy them as they are with --allow-dirty".to_owned(),
             Self::Git { .. } => "with --allow-dirty git is not asked what is committed".to_owned(),

@@ -1,5 +1,5 @@
-//! `Shuttle.toml`, next to the package's manifest: the project's name. Refuses what it does not know, as a misspelt key
-//! would be ignored in silence otherwise.
+//! `Shuttle.toml`, next to the package's manifest: the project's name, and what the build needs beside git's files.
+//! Refuses what it does not know, as a misspelt key would be ignored in silence otherwise.
 
 use std::{
     fs, io,
@@ -7,14 +7,24 @@ use std::{
 };
 
 use platform_wire::ProjectName;
-use toml_edit::{DocumentMut, Item, value};
+use toml_edit::{Array, DocumentMut, Item, value};
 
 pub(crate) const FILE_NAME: &str = "Shuttle.toml";
-const KEYS: [&str; 1] = ["name"];
+const NAME: &str = "name";
+const ASSETS: &str = "build.assets";
+const FEATURES: &str = "build.features";
+const DEFAULT_FEATURES: &str = "build.default-features";
+/// All keys, as they are told.
+const KEYS: [&str; 4] = [NAME, ASSETS, FEATURES, DEFAULT_FEATURES];
 
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) name: Option<String>,
+    /// Patterns of files that are sent though git ignores them, relative to the package's folder.
+    pub(crate) assets: Vec<String>,
+    /// Features of the package to build with, beside its default ones.
+    pub(crate) features: Vec<String>,
+    pub(crate) no_default_features: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +33,8 @@ pub(crate) enum SettingsError {
     Broken { path: PathBuf, why: String },
     #[error("{} has an unknown key `{key}`", path.display())]
     UnknownKey { path: PathBuf, key: String },
-    #[error("{}: `{key}` has to be a string", path.display())]
-    NoString { path: PathBuf, key: &'static str },
+    #[error("{}: `{key}` has to be {expected}", path.display())]
+    OtherType { path: PathBuf, key: &'static str, expected: &'static str },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -44,14 +54,30 @@ impl Settings {
     pub(crate) fn read(folder: &Path) -> Result<Self, SettingsError> {
         let path = folder.join(FILE_NAME);
         let Some(document) = document(&path)? else { return Ok(Self::default()) };
-        if let Some((key, _)) = document.iter().find(|(key, _)| !KEYS.contains(key)) {
-            return Err(SettingsError::UnknownKey { path, key: key.to_owned() });
+        let build = document.get("build").and_then(Item::as_table_like);
+        let inner = build.into_iter().flat_map(|build| build.iter().map(|(key, _)| format!("build.{key}")));
+        let outer = document.iter().filter(|(key, _)| *key != "build" || build.is_none()).map(|(key, _)| key.to_owned());
+        if let Some(key) = outer.chain(inner).find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(SettingsError::UnknownKey { path, key });
         }
-        let name = match document.get("name") {
+        let other = |key, expected| SettingsError::OtherType { path: path.clone(), key, expected };
+        let name = match document.get(NAME) {
             None => None,
-            Some(item) => Some(item.as_str().ok_or(SettingsError::NoString { path, key: "name" })?.to_owned()),
+            Some(item) => Some(item.as_str().ok_or_else(|| other(NAME, "a string"))?.to_owned()),
         };
-        Ok(Self { name })
+        let strings = |key: &'static str| match build.and_then(|build| build.get(key.trim_start_matches("build."))) {
+            None => Ok(Vec::new()),
+            Some(item) => {
+                let strings = |array: &Array| array.iter().map(|one| Some(one.as_str()?.to_owned())).collect();
+                item.as_array().and_then(strings).ok_or_else(|| other(key, "an array of strings"))
+            }
+        };
+        let default_features = match build.and_then(|build| build.get("default-features")) {
+            None => true,
+            Some(item) => item.as_bool().ok_or_else(|| other(DEFAULT_FEATURES, "true or false"))?,
+        };
+        let (assets, features) = (strings(ASSETS)?, strings(FEATURES)?);
+        Ok(Self { name, assets, features, no_default_features: !default_features })
     }
 
     /// Writes the name, and leaves everything else in the file as it is. Says whether the file changed.
@@ -111,7 +137,12 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_one() {
         let dir = tempfile::tempdir().unwrap();
-        for (text, hint) in [("nmae = \"x\"", "did you mean `name`?"), ("replicas = 2", "known keys: name")] {
+        for (text, hint) in [
+            ("nmae = \"x\"", "did you mean `name`?"),
+            ("replicas = 2", "known keys: name, build.assets, build.features, build.default-features"),
+            ("build = \"fast\"", "known keys: name, build.assets, build.features, build.default-features"),
+            ("[build]\nasets = []", "did you mean `build.assets`?"),
+        ] {
             fs::write(dir.path().join(FILE_NAME), text).unwrap();
             let error = Settings::read(dir.path()).unwrap_err();
             assert!(matches!(error, SettingsError::UnknownKey { .. }));
@@ -120,11 +151,23 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_string_and_broken_toml_are_refused() {
+    fn values_of_other_types_and_broken_toml_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE_NAME), "name = 1").unwrap();
-        assert!(matches!(Settings::read(dir.path()), Err(SettingsError::NoString { .. })));
+        for text in ["name = 1", "build.assets = \"x\"", "[build]\nassets = [1]", "[build]\ndefault-features = \"no\""] {
+            fs::write(dir.path().join(FILE_NAME), text).unwrap();
+            assert!(matches!(Settings::read(dir.path()), Err(SettingsError::OtherType { .. })), "{text}");
+        }
         fs::write(dir.path().join(FILE_NAME), "name = ").unwrap();
         assert!(matches!(Settings::read(dir.path()), Err(SettingsError::Broken { .. })));
+    }
+
+    #[test]
+    fn what_the_build_needs_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[build]\nassets = [\"dist/**\", \"a.bin\"]\nfeatures = [\"metrics\"]\ndefault-features = false\n";
+        fs::write(dir.path().join(FILE_NAME), text).unwrap();
+        let settings = Settings::read(dir.path()).unwrap();
+        assert_eq!((settings.assets, settings.features), (vec!["dist/**".into(), "a.bin".into()], vec!["metrics".into()]));
+        assert!(settings.no_default_features && !Settings::default().no_default_features);
     }
 }

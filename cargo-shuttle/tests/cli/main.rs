@@ -4,5 +4,10 @@
 mod archive;
 mod commands;
 mod deploy;
+mod dry_run;
 mod refusals;
+mod secrets;
+mod several;
 mod support;
+mod upload;
+mod workspace;

@@ -6,4 +6,4 @@ mod server;
 
 pub(crate) use project::{Project, manifest};
 pub(crate) use run::{Run, Shuttle};
-pub(crate) use server::{Archive, KEY, Server, deployment, finished, sse};
+pub(crate) use server::{Archive, Break, KEY, Server, deployment, finished, sse};

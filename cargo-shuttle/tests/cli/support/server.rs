@@ -14,9 +14,11 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
+use futures_util::StreamExt as _;
 use platform_wire::{ApiError, ArchiveIndex, Deployment, ErrorCode, Event, Outcome, Project, State};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) const KEY: &str = "test-key";
@@ -24,7 +26,13 @@ pub(crate) const KEY: &str = "test-key";
 /// The state that handlers share with the test.
 #[derive(Default)]
 struct Inner {
-    archives: Vec<(String, Bytes)>,
+    archives: Vec<Archive>,
+    /// Project and body of each set of secrets.
+    secrets: Vec<(String, Value)>,
+    uploaded: Arc<tokio::sync::Notify>,
+    takes_no_secrets: bool,
+    /// What is done to the next uploads instead of answering them.
+    breaks: VecDeque<Break>,
     /// One body for each connection to an event stream; the last one stays open where it is marked so.
     streams: VecDeque<Stream>,
     /// `Last-Event-ID` of each connection.
@@ -36,6 +44,15 @@ struct Inner {
     deleted: Vec<String>,
 }
 
+/// How an upload loses its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// In its midst.
+    Midway,
+    /// When all of it has arrived and become a deployment.
+    BeforeTheAnswer,
+}
+
 struct Stream {
     text: String,
     stays_open: bool,
@@ -44,7 +61,7 @@ struct Stream {
 pub(crate) struct Server {
     pub(crate) url: String,
     inner: Arc<Mutex<Inner>>,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Server {
@@ -55,7 +72,7 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = router(Arc::clone(&inner));
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { url, inner, _runtime: runtime }
+        Self { url, inner, runtime }
     }
 
     /// The next connection to an event stream gets this, and is closed.
@@ -96,6 +113,23 @@ impl Server {
         self
     }
 
+    /// Uploads lose their connections, in this order; the ones after them are answered.
+    pub(crate) fn breaks_uploads(&self, breaks: &[Break]) -> &Self {
+        self.inner.lock().unwrap().breaks.extend(breaks);
+        self
+    }
+
+    /// As a server of a version that knows no secrets.
+    pub(crate) fn takes_no_secrets(&self) -> &Self {
+        self.inner.lock().unwrap().takes_no_secrets = true;
+        self
+    }
+
+    /// The sets that were sent, with their projects.
+    pub(crate) fn secrets(&self) -> Vec<(String, Value)> {
+        self.inner.lock().unwrap().secrets.clone()
+    }
+
     pub(crate) fn deleted(&self) -> Vec<String> {
         self.inner.lock().unwrap().deleted.clone()
     }
@@ -104,10 +138,19 @@ impl Server {
         self.inner.lock().unwrap().archives.len()
     }
 
-    /// The newest archive, and the project that it was sent for.
+    /// The newest archive.
     pub(crate) fn archive(&self) -> Archive {
-        let (project, bytes) = self.inner.lock().unwrap().archives.last().expect("nothing was uploaded").clone();
-        Archive { project, bytes }
+        self.archives().pop().expect("nothing was uploaded")
+    }
+
+    /// Returns once an archive has arrived.
+    pub(crate) fn wait_for_upload(&self) {
+        let uploaded = Arc::clone(&self.inner.lock().unwrap().uploaded);
+        self.runtime.block_on(uploaded.notified());
+    }
+
+    pub(crate) fn archives(&self) -> Vec<Archive> {
+        self.inner.lock().unwrap().archives.clone()
     }
 }
 
@@ -117,6 +160,7 @@ fn router(inner: Arc<Mutex<Inner>>) -> Router {
         .route("/projects", get(|| async { Json(Vec::<Project>::new()) }))
         .route("/projects/{name}", get(project).delete(delete))
         .route("/projects/{name}/logs", get(logs))
+        .route("/projects/{name}/secrets", put(secrets))
         .route("/deployments/{id}", get(one))
         .route("/deployments/{id}/events", get(events))
         .layer(from_fn(check_key))
@@ -140,12 +184,47 @@ async fn deploy(Shared(inner): Inside, Query(query): Query<BTreeMap<String, Stri
     if let Some(refusal) = inner.lock().unwrap().refuse_upload.clone() {
         return (refusal.0, Json(refusal.1)).into_response();
     }
+    let broken = inner.lock().unwrap().breaks.pop_front();
+    if broken == Some(Break::Midway) {
+        let mut body = request.into_body().into_data_stream();
+        body.next().await.unwrap().unwrap();
+        return cut();
+    }
     let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
     let mut inner = inner.lock().unwrap();
     let mut answer = deployment("d1", State::Queued);
+    answer.project = query["project"].parse().unwrap();
     answer.archive_digest = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
-    inner.archives.push((query["project"].clone(), body));
+    inner.archives.push(Archive { project: query["project"].clone(), secrets: query.get("secrets").cloned(), bytes: body });
+    inner.uploaded.notify_one();
+    if broken.is_some() {
+        inner.project = Some(Project {
+            name: answer.project.clone(),
+            url: answer.url.clone(),
+            created_at_ms: 0,
+            serving: None,
+            latest: Some(answer),
+            resources: Vec::new(),
+        });
+        return cut();
+    }
     (StatusCode::ACCEPTED, Json(answer)).into_response()
+}
+
+/// An answer that promises more than comes, so that the connection ends in its midst.
+fn cut() -> Response {
+    let nothing = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut"))]);
+    (StatusCode::ACCEPTED, Body::from_stream(nothing)).into_response()
+}
+
+async fn secrets(Shared(inner): Inside, Segment(name): Segment<String>, Json(set): Json<Value>) -> Response {
+    let mut inner = inner.lock().unwrap();
+    if inner.takes_no_secrets {
+        return (StatusCode::NOT_FOUND, Json(error(ErrorCode::NotFound, "the API has no such path"))).into_response();
+    }
+    let count = set["secrets"].as_object().unwrap().len();
+    inner.secrets.push((name, set));
+    Json(json!({ "id": format!("s{}", inner.secrets.len()), "count": count })).into_response()
 }
 
 async fn project(Shared(inner): Inside) -> Response {
@@ -179,7 +258,7 @@ async fn events(Shared(inner): Inside, headers: HeaderMap) -> Response {
     };
     let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(stream.text))]);
     let body = if stream.stays_open {
-        Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+        Body::from_stream(first.chain(futures_util::stream::pending()))
     } else {
         Body::from_stream(first)
     };
@@ -223,8 +302,11 @@ pub(crate) fn finished() -> Event {
 }
 
 /// An archive as it arrived.
+#[derive(Clone)]
 pub(crate) struct Archive {
     pub(crate) project: String,
+    /// The set of secrets that it names.
+    pub(crate) secrets: Option<String>,
     pub(crate) bytes: Bytes,
 }
 

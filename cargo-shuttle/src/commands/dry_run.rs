@@ -1,0 +1,69 @@
+//! `deploy --dry-run`: what would be sent, without a server, and without writing anything.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::deploy::{Target, check_committed, print_json};
+use crate::{
+    cli::Deploy,
+    error::Error,
+    pack,
+    ui::{self, Ui},
+};
+
+pub(super) fn run(targets: &[Target], written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
+    let mut documents = Vec::new();
+    for target in targets {
+        documents.push(one(target, written, arguments, ui)?);
+    }
+    print_json(documents, arguments, ui);
+    Ok(())
+}
+
+fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui) -> Result<Value, Error> {
+    let plan = &target.plan;
+    let listed = pack::list(plan)?;
+    let sizes = pack::sizes(plan, &listed.files)?;
+    let packed = pack::pack(plan, &listed.files)?;
+    let total: u64 = sizes.values().sum();
+    if !ui.is_json() {
+        for (path, size) in &sizes {
+            ui.data(&format!("{:>11}  {path}", ui::bytes(*size)));
+        }
+    }
+    let shown = |path: &Path| path.strip_prefix(&plan.workspace_root).unwrap_or(path).display().to_string();
+    for (path, reason) in &listed.left_out {
+        ui.status("Left out", &format!("{}, which {}", shown(path), reason.text()));
+    }
+    if let Some(lockfile) = &plan.new_lockfile {
+        ui.status("Lockfile", &format!("{} would be made, and sent", shown(lockfile)));
+    }
+    if !arguments.allow_dirty
+        && let Err(error) = check_committed(plan, &listed, written)
+    {
+        ui.warning(&format!("this would be refused: {error}\n{}", error.hint().unwrap_or_default()));
+    }
+    let message = format!(
+        "{} as project {} ({} files, {}; {} compressed); nothing was sent",
+        plan.package,
+        target.name,
+        sizes.len(),
+        ui::bytes(total),
+        ui::bytes(packed.size)
+    );
+    ui.status("Would send", &message);
+    let left_out = listed.left_out.iter().map(|(path, reason)| json!({ "path": shown(path), "reason": reason }));
+    Ok(json!({
+        "project": target.name,
+        "package": plan.package,
+        "files": sizes.iter().map(|(path, size)| json!({ "path": path, "bytes": size })).collect::<Vec<_>>(),
+        "bytes": total,
+        "archive_bytes": packed.size,
+        "archive_digest": packed.digest,
+        "left_out": left_out.collect::<Vec<_>>(),
+    }))
+}
