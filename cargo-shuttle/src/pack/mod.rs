@@ -101,7 +101,7 @@ fn index(plan: &Plan, layout: &layout::Layout) -> Result<ArchiveIndex, PackError
         package_root: layout.name(&plan.package_root)?,
         sdk_version: plan.sdk_version.clone(),
         cli_version: env!("CARGO_PKG_VERSION").to_owned(),
-        binary: None,
+        binary: plan.binary.clone(),
         features: plan.features.clone(),
         no_default_features: plan.no_default_features,
     })

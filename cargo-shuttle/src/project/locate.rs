@@ -13,7 +13,7 @@ use cargo::{
 use cargo_util_terminal::Shell;
 use platform_wire::ProjectName;
 
-use super::{ProjectError, SDK, Settings, detect};
+use super::{ProjectError, Settings, function};
 use crate::{cli::Select, error::Error, ui::Ui};
 
 /// The package that a command is about.
@@ -71,7 +71,7 @@ fn located(package: &Package) -> Result<Located, Error> {
 }
 
 fn annotated<'a>(workspace: &'a Workspace<'_>) -> Vec<&'a Package> {
-    workspace.members().filter(|package| library(package).is_annotated()).collect()
+    workspace.members().filter(|package| function::is_annotated(package)).collect()
 }
 
 fn names<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Vec<String> {
@@ -92,26 +92,6 @@ fn choose<'a>(workspace: &'a Workspace<'_>, wanted: Option<&str>) -> Result<&'a 
         [] => Err(ProjectError::NoAnnotatedMember { members: members() }),
         several => Err(ProjectError::SeveralAnnotatedMembers(names(several.iter().copied()))),
     }
-}
-
-/// What the sources of a package's library say.
-pub(super) fn library(package: &Package) -> detect::Found {
-    let target = package.targets().iter().find(|target| target.is_lib() && !target.proc_macro());
-    let root = target.and_then(|target| target.src_path().path());
-    root.map(|root| detect::annotated(root, &sdk_name(package), package.root())).unwrap_or_default()
-}
-
-/// What the sources of its binaries say.
-pub(super) fn binaries(package: &Package) -> Vec<detect::Found> {
-    let roots = package.targets().iter().filter(|target| target.is_bin()).filter_map(|target| target.src_path().path());
-    roots.map(|root| detect::annotated(root, &sdk_name(package), package.root())).collect()
-}
-
-/// The name under which a package knows the SDK.
-fn sdk_name(package: &Package) -> String {
-    let dependency = package.dependencies().iter().find(|dependency| dependency.package_name() == SDK);
-    let name = dependency.and_then(|dependency| dependency.explicit_name_in_toml());
-    name.map_or(SDK, |name| name.as_str()).replace('-', "_")
 }
 
 /// cargo's errors are chains; each link says something.

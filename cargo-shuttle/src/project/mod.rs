@@ -2,6 +2,7 @@
 //! `cargo` library; never sends anything and, but for a missing lockfile, never writes.
 
 mod detect;
+mod function;
 pub(crate) mod git;
 mod locate;
 mod plan;

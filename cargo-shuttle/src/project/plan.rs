@@ -15,10 +15,10 @@ use cargo::{
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::{
-    ProjectError, SDK,
-    detect::{self, Place},
+    ProjectError, SDK, detect,
+    function::{self, Built},
     git::Repo,
-    locate::{Located, binaries, cargo, cargo_path, library},
+    locate::{Located, cargo, cargo_path},
 };
 
 /// What is sent, in absolute paths.
@@ -26,6 +26,8 @@ use super::{
 pub(crate) struct Plan {
     pub(crate) package: String,
     pub(crate) crate_name: String,
+    /// The binary to build; without one it is the library.
+    pub(crate) binary: Option<String>,
     pub(crate) sdk_version: String,
     pub(crate) workspace_root: PathBuf,
     pub(crate) package_root: PathBuf,
@@ -56,7 +58,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, ProjectError> {
     let package = &located.package;
     check_dependency(workspace, package)?;
-    let crate_name = check_function(package)?;
+    let Built { crate_name, binary } = function::built(package)?;
     check_features(package, &located.settings.features)?;
 
     let lockfile = workspace.lock_root().into_path_unlocked().join("Cargo.lock");
@@ -79,6 +81,7 @@ pub(crate) fn plan(
     Ok(Plan {
         package: package.name().to_string(),
         crate_name,
+        binary,
         sdk_version: sdk.version().to_string(),
         workspace_root: workspace.root().to_owned(),
         package_root: package.root().to_owned(),
@@ -120,30 +123,6 @@ fn check_features(package: &Package, features: &[String]) -> Result<(), ProjectE
             name: name.clone(),
             known: known.keys().map(ToString::to_string).collect(),
         }),
-    }
-}
-
-/// Exactly one annotated function, in the library; its crate name.
-fn check_function(package: &Package) -> Result<String, ProjectError> {
-    let name = package.name().to_string();
-    let target = package.targets().iter().find(|target| target.is_lib() && !target.proc_macro());
-    let found = library(package);
-    if let Some(places) = found.too_many() {
-        return Err(ProjectError::TwoFunctions { package: name, places: places.to_owned() });
-    }
-    if let Some(target) = target.filter(|_| found.is_annotated()) {
-        return Ok(target.crate_name());
-    }
-    if let Some(binary) = binaries(package).iter().find(|found| found.is_annotated()) {
-        let place = binary.first().cloned().unwrap_or(Place { file: "src/main.rs".to_owned(), line: 1 });
-        return Err(ProjectError::OnlyBinary { package: name, place, has_library: target.is_some() });
-    }
-    match target.and_then(|target| target.src_path().path()) {
-        Some(library) => {
-            let library = library.strip_prefix(package.root()).unwrap_or(library).to_owned();
-            Err(ProjectError::NoFunction { package: name, library })
-        }
-        None => Err(ProjectError::NoLibrary { package: name }),
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) enum ProjectError {
     Cargo(String),
     #[error("there is no package `{name}` in this workspace")]
     NoSuchPackage { name: String, members: Vec<String> },
-    #[error("this is a workspace, and none of its packages has a library with a function under #[shuttle_service::main]")]
+    #[error("this is a workspace, and none of its packages has a function under #[shuttle_service::main]")]
     NoAnnotatedMember { members: Vec<String> },
     #[error("this is a workspace with several packages that can be deployed: {}", .0.join(", "))]
     SeveralAnnotatedMembers(Vec<String>),
@@ -22,13 +22,11 @@ pub(crate) enum ProjectError {
     #[error("`{package}` takes {SDK} from a registry, where that name belongs to a product that has ended")]
     RegistrySdk { package: String },
     #[error("`{package}` has no function under #[shuttle_service::main]")]
-    NoFunction { package: String, library: PathBuf },
+    NoFunction { package: String, file: PathBuf },
     #[error("`{package}` has more than one function under #[shuttle_service::main]:\n{}", listed(.places))]
     TwoFunctions { package: String, places: Vec<Place> },
-    #[error("the annotated function of `{package}` is in a binary ({place}); for now it has to be in the library")]
-    OnlyBinary { package: String, place: Place, has_library: bool },
-    #[error("`{package}` has no library; a service is one")]
-    NoLibrary { package: String },
+    #[error("the annotated function of `{package}` is in a binary ({place}), and has to be called `main` there")]
+    NotMain { package: String, place: Place },
     #[error("`{package}` has no feature `{name}`, which [build] features in {SETTINGS_FILE} chooses")]
     NoSuchFeature { package: String, name: String, known: Vec<String> },
     #[error("the packages {} and {} would both be deployed as project `{name}`", packages[0], packages[1])]
@@ -64,17 +62,14 @@ impl ProjectError {
             Self::RegistrySdk { .. } => {
                 format!("write in its Cargo.toml instead, with the features that you need:\n{}", sdk_line())
             }
-            Self::NoFunction { library, .. } => format!("write in {}:\n{EXAMPLE}", library.display()),
-            Self::TwoFunctions { .. } => "keep one of them; a second service is a package of its own".to_owned(),
-            Self::OnlyBinary { place, has_library: false, .. } => format!(
-                "rename {0} to src/lib.rs (git mv {0} src/lib.rs); the platform makes the server around it, so no `fn main` \
-                 is needed",
-                place.file
-            ),
-            Self::OnlyBinary { place, has_library: true, .. } => {
-                format!("move the function and what it needs from {} to src/lib.rs; no `fn main` is needed", place.file)
+            Self::NoFunction { file, .. } if file.ends_with("main.rs") => {
+                format!("write it in {}:\n{}", file.display(), EXAMPLE.replace("fn app()", "fn main()"))
             }
-            Self::NoLibrary { .. } => format!("write a src/lib.rs with\n{EXAMPLE}"),
+            Self::NoFunction { file, .. } => format!("write it in {}:\n{EXAMPLE}", file.display()),
+            Self::TwoFunctions { .. } => "keep one of them; a second service is a package of its own".to_owned(),
+            Self::NotMain { place, .. } => {
+                format!("rename it to `main`, or move the sources to a library: git mv {} src/lib.rs", place.file)
+            }
             Self::Name(error) => {
                 let name = error.suggestion.as_deref().unwrap_or("my-app");
                 format!("set another name: cargo shuttle deploy --name {name}")

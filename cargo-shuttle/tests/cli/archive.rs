@@ -364,6 +364,22 @@ fn another_folders_manifest_can_be_named() {
 }
 
 #[test]
+fn an_annotated_binary_is_named_unless_the_library_is_annotated() {
+    let project = Project::new();
+    let service = "#[shuttle_service::main]\nasync fn main() {}\n";
+    project.write("app/src/main.rs", "fn main() {}\n").write("app/src/bin/my-tool.rs", service);
+    let index = upload(&project).index();
+    assert_eq!((index.crate_name.as_str(), index.binary), ("my_app", None));
+    project.write("app/src/lib.rs", "pub fn helper() {}\n");
+    let index = upload(&project).index();
+    assert_eq!((index.crate_name.as_str(), index.binary.as_deref()), ("my_tool", Some("my-tool")));
+    std::fs::remove_file(project.app().join("src/lib.rs")).unwrap();
+    project.write("app/src/main.rs", service).write("app/src/bin/my-tool.rs", "fn main() {}\n");
+    let index = upload(&project).index();
+    assert_eq!((index.crate_name.as_str(), index.binary.as_deref()), ("my_app", Some("my-app")));
+}
+
+#[test]
 fn the_sdk_under_another_name_or_by_a_patch_is_found() {
     let project = Project::new();
     let by_path = "shuttle-service = { path = \"../sdk\" }";

@@ -32,13 +32,16 @@ fn two_annotated_functions() {
 }
 
 #[test]
-fn only_a_binary() {
+fn a_binary_whose_function_cannot_be_called() {
     let project = Project::new();
     std::fs::remove_file(project.app().join("src/lib.rs")).unwrap();
     project.write("app/src/main.rs", "#[shuttle_service::main]\nasync fn app() {}\n");
-    refused(&project, &["deploy"]).says(&["src/main.rs:1", "git mv src/main.rs src/lib.rs"]);
+    refused(&project, &["deploy"]).says(&["src/main.rs:1", "called `main`", "git mv src/main.rs src/lib.rs"]);
     project.write("app/src/main.rs", "fn main() {}\n");
-    refused(&project, &["deploy"]).says(&["`my-app` has no library", "src/lib.rs"]);
+    refused(&project, &["deploy"]).says(&["no function under #[shuttle_service::main]", "in src/main.rs", "async fn main()"]);
+    let service = "#[shuttle_service::main]\nasync fn main() {}\n";
+    project.write("app/src/main.rs", service).write("app/src/bin/other.rs", service);
+    refused(&project, &["deploy"]).says(&["more than one function", "src/main.rs:1", "src/bin/other.rs:1"]);
 }
 
 #[test]
