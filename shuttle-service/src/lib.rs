@@ -21,7 +21,15 @@
 //! | `axum` | [`Service`] for `axum::Router`, axum 0.8 | `web-axum`, `axum-0-8` |
 //! | `rocket` | [`Service`] for `rocket::Rocket<rocket::Build>`, rocket 0.5 | `web-rocket`, `rocket-0-5` |
 //! | `sqlx-postgres` | [`Resource`] for `sqlx::PgPool`, sqlx 0.9 | `sqlx-0-9` |
-//! | `redis` | [`Resource`] for `redis::Client`, redis 1 | `redis-1` |
+//! | `sqlx-0-8` | the same, sqlx 0.8 | |
+//! | `tokio-postgres` | [`Resource`] for `tokio_postgres::Client`, tokio-postgres 0.7 | `tokio-postgres-0-7` |
+//! | `deadpool-postgres` | [`Resource`] for `deadpool_postgres::Pool`, deadpool-postgres 0.14 | `deadpool-postgres-0-14` |
+//! | `diesel-async` | [`Resource`] for `diesel_async`'s pool of deadpool, diesel-async 0.9 | `diesel-async-0-9` |
+//! | `sea-orm` | [`Resource`] for `sea_orm::DatabaseConnection`, SeaORM 2 | `sea-orm-2` |
+//! | `redis` | [`Resource`] for `redis::Client` and `redis::aio::ConnectionManager`, redis 1 | `redis-1` |
+//! | `redis-0-32` | the same, redis 0.32 | |
+//! | `deadpool-redis` | [`Resource`] for `deadpool_redis::Pool`, deadpool-redis 0.23 over redis 1 | `deadpool-redis-0-23` |
+//! | `deadpool-redis-0-22` | the same, deadpool-redis 0.22 over redis 0.32 | |
 //!
 //! The frameworks and clients are the app's own: name them in the app's `Cargo.toml` with the features it needs.
 //!

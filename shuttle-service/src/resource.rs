@@ -6,17 +6,35 @@
 //! [`Resource`]: made from plain ones, from other resources, or from several of them. One module for each supported crate
 //! and major version.
 
+#[cfg(any(feature = "deadpool-postgres-0-14", feature = "diesel-async-0-9"))]
+mod deadpool;
+#[cfg(any(feature = "deadpool-redis-0-22", feature = "deadpool-redis-0-23"))]
+mod deadpool_redis;
 mod given;
 mod metadata;
 mod needs;
 mod options;
 mod persist;
 mod plain;
-#[cfg(feature = "redis-1")]
+#[cfg(any(
+    feature = "deadpool-postgres-0-14",
+    feature = "deadpool-redis-0-22",
+    feature = "deadpool-redis-0-23",
+    feature = "diesel-async-0-9",
+    feature = "sqlx-0-8",
+    feature = "sqlx-0-9"
+))]
+mod pool;
+#[cfg(any(feature = "redis-0-32", feature = "redis-1"))]
 mod redis;
+#[cfg(feature = "sea-orm-2")]
+mod sea_orm;
 mod secrets;
-#[cfg(feature = "sqlx-0-9")]
-mod sqlx_0_9;
+#[cfg(any(feature = "sqlx-0-8", feature = "sqlx-0-9"))]
+mod sqlx;
+#[cfg(any(feature = "deadpool-postgres-0-14", feature = "diesel-async-0-9", feature = "tokio-postgres-0-7"))]
+mod tokio_postgres;
+mod url;
 
 pub(crate) use self::{given::Given, needs::contains};
 pub use self::{
@@ -35,8 +53,16 @@ use crate::Error;
 ///
 /// | Type | Feature of shuttle-service |
 /// |---|---|
-/// | `sqlx::PgPool` (sqlx 0.9) | `sqlx-postgres` |
-/// | `redis::Client` (redis 1) | `redis` |
+/// | `sqlx::PgPool` | `sqlx-postgres` (sqlx 0.9), `sqlx-0-8` |
+/// | `tokio_postgres::Client` | `tokio-postgres` (0.7) |
+/// | `deadpool_postgres::Pool` | `deadpool-postgres` (0.14) |
+/// | `diesel_async::pooled_connection::deadpool::Pool<AsyncPgConnection>` | `diesel-async` (0.9) |
+/// | `sea_orm::DatabaseConnection` | `sea-orm` (2) |
+/// | `redis::Client`, `redis::aio::ConnectionManager` | `redis` (redis 1), `redis-0-32` |
+/// | `deadpool_redis::Pool` | `deadpool-redis` (0.23, redis 1), `deadpool-redis-0-22` (redis 0.32) |
+///
+/// Their options are documented at their implementations, below. For a client of another crate or version, take
+/// [`Postgres`] or [`Redis`](crate::Redis) and make it from the URL.
 ///
 /// An app implements it for a type of its own, to put together what the platform provides. The platform reads what that
 /// is from the built artifact, without running it.
@@ -69,8 +95,8 @@ use crate::Error;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a resource that the platform can provide",
     label = "not a resource",
-    note = "for `sqlx::PgPool` (sqlx 0.9) enable the feature `sqlx-postgres` of shuttle-service, for `redis::Client` (redis 1) the feature `redis`",
-    note = "if the feature is enabled, the crate's version is another one than shuttle-service's: see `cargo tree -i sqlx-postgres` or `cargo tree -i redis`",
+    note = "a client's type needs its feature of shuttle-service: `sqlx::PgPool` needs `sqlx-postgres` (sqlx 0.9) or `sqlx-0-8`, `redis::Client` needs `redis` (redis 1) or `redis-0-32`; `tokio-postgres`, `deadpool-postgres`, `diesel-async`, `sea-orm` and `deadpool-redis` are named as their crates",
+    note = "if the feature is enabled, the crate's version is another one than shuttle-service's: see `cargo tree --duplicates`",
     note = "for a type of your own, implement `shuttle_service::Resource`"
 )]
 pub trait Resource: Sized + 'static {
@@ -139,4 +165,10 @@ tuples! {
     (A 0, B 1, C 2, D 3)
     (A 0, B 1, C 2, D 3, E 4)
     (A 0, B 1, C 2, D 3, E 4, F 5)
+}
+
+/// What could not be done, and why: the whole chain, as many clients keep the reason in an error's source.
+#[allow(dead_code, reason = "only what makes clients needs it")]
+fn failed(what: &str, why: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::msg(format!("{what}: {}", Error::new(why).chain()))
 }

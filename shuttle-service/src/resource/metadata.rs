@@ -37,6 +37,18 @@ impl Metadata {
         Self { project: project.into(), deployment: String::new(), url: String::new(), environment: "local".to_owned() }
     }
 
+    /// The same with a URL, for tests of what is made of it.
+    ///
+    /// ```
+    /// let metadata = shuttle_service::Metadata::local("my-app").with_url("http://localhost:3000/");
+    /// assert_eq!(format!("{}/login", metadata.url()), "http://localhost:3000/login");
+    /// ```
+    #[must_use]
+    pub fn with_url(mut self, url: &str) -> Self {
+        self.url = url.trim_end_matches('/').to_owned();
+        self
+    }
+
     /// The project's name: the first label of its host name.
     #[must_use]
     pub fn project(&self) -> &str {

@@ -1,8 +1,11 @@
 //! Connection data as it is, for clients that shuttle-service does not know.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
-use super::{Accepts, Needs, Parameter, Slot};
+use super::{
+    Accepts, Needs, Parameter, Slot,
+    url::{Parts, decode},
+};
 use crate::Error;
 
 macro_rules! connection {
@@ -15,6 +18,11 @@ macro_rules! connection {
 
         impl $name {
             /// For tests, and for running without the platform.
+            ///
+            /// ```
+            #[doc = concat!("let given = shuttle_service::", stringify!($name), "::new(\"", $kind, "://localhost\");")]
+            #[doc = concat!("assert_eq!(given.url(), \"", $kind, "://localhost\");")]
+            /// ```
             #[must_use]
             pub fn new(url: impl Into<String>) -> Self {
                 Self { url: url.into() }
@@ -92,4 +100,101 @@ connection! {
     /// app(Redis::new("redis://localhost"));
     /// ```
     Redis, "redis", &["name"]
+}
+
+/// The URL's parts, for clients that take no URL. A part that the URL does not have is `None`.
+///
+/// ```
+/// let database = shuttle_service::Postgres::new("postgres://app:p%40ss@%2Frun%2Fpostgres/data");
+/// assert_eq!(database.host().unwrap(), "/run/postgres");
+/// assert_eq!((database.user().unwrap(), database.password().unwrap()), ("app".to_owned(), "p@ss".to_owned()));
+/// assert_eq!(database.database().unwrap(), "data");
+/// assert_eq!(database.port(), None);
+/// ```
+impl Postgres {
+    /// The server's name or address; where it begins with a slash, it is the folder of the server's Unix socket, as on
+    /// the platform. Most clients take both as "host".
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        let parts = Parts::of(&self.url);
+        decode(parts.parameter("host").or(parts.host)?)
+    }
+
+    /// The port, which is a part of the socket's name as well. Postgres' own is 5432.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        Parts::of(&self.url).port?.parse().ok()
+    }
+
+    /// The role.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        decode(Parts::of(&self.url).user?)
+    }
+
+    /// The role's password.
+    #[must_use]
+    pub fn password(&self) -> Option<String> {
+        decode(Parts::of(&self.url).password?)
+    }
+
+    /// The database's name.
+    #[must_use]
+    pub fn database(&self) -> Option<String> {
+        decode(Parts::of(&self.url).path.strip_prefix('/')?).filter(|name| !name.is_empty())
+    }
+}
+
+/// The URL's parts, for clients that take no URL. A part that the URL does not have is `None`.
+///
+/// ```
+/// let cache = shuttle_service::Redis::new("redis+unix:///run/redis/7.sock?pass=secret");
+/// assert_eq!(cache.socket().unwrap(), std::path::Path::new("/run/redis/7.sock"));
+/// assert_eq!(cache.password().unwrap(), "secret");
+///
+/// let cache = shuttle_service::Redis::new("redis://:secret@localhost:6379");
+/// assert_eq!((cache.socket(), cache.password()), (None, Some("secret".to_owned())));
+/// ```
+impl Redis {
+    /// The server's Unix socket, as on the platform.
+    #[must_use]
+    pub fn socket(&self) -> Option<PathBuf> {
+        let (scheme, _) = self.url.split_once("://")?;
+        matches!(scheme, "redis+unix" | "unix" | "valkey+unix")
+            .then(|| Parts::of(&self.url).path)
+            .and_then(decode)
+            .map(PathBuf::from)
+    }
+
+    /// The server's password.
+    #[must_use]
+    pub fn password(&self) -> Option<String> {
+        let parts = Parts::of(&self.url);
+        decode(parts.password.or_else(|| parts.parameter("pass"))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_postgres_url_has_its_host() {
+        for (url, host) in [
+            ("postgres://u@%2Frun%2Fsome%20place/db", "/run/some place"),
+            ("postgres://u@/db?host=/run/pg", "/run/pg"),
+            ("postgresql://u@[::1]:5433/db", "::1"),
+            ("postgres://db.example", "db.example"),
+        ] {
+            assert_eq!(Postgres::new(url).host().as_deref(), Some(host));
+        }
+        let bare = Postgres::new("postgres://db.example:6432/");
+        assert_eq!((bare.port(), bare.user(), bare.password(), bare.database()), (Some(6432), None, None, None));
+    }
+
+    #[test]
+    fn passwords_are_not_printed() {
+        let printed = format!("{:?}{:?}", Postgres::new("postgres://u:secret@h"), Redis::new("redis://:secret@h"));
+        assert!(!printed.contains("secret"), "{printed}");
+    }
 }

@@ -1,6 +1,10 @@
 //! The project's secrets.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map},
+    fmt,
+    str::FromStr,
+};
 
 use super::{Accepts, Needs, Parameter, Slot};
 use crate::Error;
@@ -36,6 +40,12 @@ pub struct SecretStore {
 
 impl SecretStore {
     /// A secret, or `None` where the project has none of this name.
+    ///
+    /// ```
+    /// let secrets = shuttle_service::SecretStore::from_iter([("API_KEY", "k")]);
+    /// assert_eq!(secrets.get("API_KEY").as_deref(), Some("k"));
+    /// assert_eq!(secrets.get("PROXY"), None);
+    /// ```
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         self.secrets.get(name).cloned()
@@ -69,6 +79,13 @@ impl SecretStore {
     }
 
     /// Names and values, sorted by name.
+    ///
+    /// ```
+    /// let secrets = shuttle_service::SecretStore::from_iter([("B", "2"), ("A", "1")]);
+    /// assert_eq!(secrets.iter().collect::<Vec<_>>(), [("A", "1"), ("B", "2")]);
+    /// let owned: Vec<(String, String)> = secrets.into_iter().collect();
+    /// assert_eq!(owned[0].0, "A");
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -77,6 +94,15 @@ impl SecretStore {
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for SecretStore {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(secrets: I) -> Self {
         Self { secrets: secrets.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+    }
+}
+
+impl IntoIterator for SecretStore {
+    type Item = (String, String);
+    type IntoIter = btree_map::IntoIter<String, String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.secrets.into_iter()
     }
 }
 
@@ -93,5 +119,22 @@ impl Parameter for SecretStore {
 
     async fn take(slot: Slot<'_>) -> Result<Self, Error> {
         Ok(Self { secrets: slot.data(KIND)?.values.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_are_printed() {
+        let printed = format!("{:?}", SecretStore::from_iter([("KEY", "hidden")]));
+        assert_eq!(printed, r#"{"KEY"}"#);
+    }
+
+    #[test]
+    fn an_error_never_repeats_a_value() {
+        let error = SecretStore::from_iter([("PORT", "hidden")]).require::<u16>("PORT").unwrap_err().to_string();
+        assert!(error.contains("`PORT`") && error.contains("u16") && !error.contains("hidden"), "{error}");
     }
 }
