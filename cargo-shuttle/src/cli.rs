@@ -24,6 +24,8 @@ Exit codes:
   9    the connection was lost while following; the deployment goes on
   130  interrupted (a deployment that was uploaded goes on)";
 
+const GLOBAL: &str = "Options of every command";
+
 /// Deploy a Rust service to a box that you own
 #[derive(Debug, Parser)]
 #[command(name = "cargo-shuttle", bin_name = "cargo shuttle", version, after_help = AFTER_HELP)]
@@ -38,16 +40,16 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The server's API [default: the one of `cargo shuttle login`, else http://127.0.0.1:8001]
-    #[arg(long, global = true, env = "SHUTTLE_API", value_name = "URL", hide_env = true)]
+    #[arg(help_heading = GLOBAL, long, global = true, env = "SHUTTLE_API", value_name = "URL", hide_env = true)]
     pub(crate) api_url: Option<String>,
     /// What is printed to stdout: text, or one JSON document
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(help_heading = GLOBAL, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
     /// Send the key over plain HTTP even to another machine
-    #[arg(long, global = true)]
+    #[arg(help_heading = GLOBAL, long, global = true)]
     pub(crate) insecure: bool,
     /// When to use colours
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(help_heading = GLOBAL, long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: Color,
 }
 

@@ -47,15 +47,9 @@ fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui
     {
         ui.warning(&format!("this would be refused: {error}\n{}", error.hint().unwrap_or_default()));
     }
-    let message = format!(
-        "{} as project {} ({} files, {}; {} compressed); nothing was sent",
-        plan.package,
-        target.name,
-        sizes.len(),
-        ui::bytes(total),
-        ui::bytes(packed.size)
-    );
-    ui.status("Would send", &message);
+    let (size, compressed) = (ui::bytes(total), ui::bytes(packed.size));
+    ui.status("Would send", &format!("{} files, {size} ({compressed} compressed)", sizes.len()));
+    ui.status("As project", &format!("{}; nothing was sent", target.name));
     let left_out = listed.left_out.iter().map(|(path, reason)| json!({ "path": shown(path), "reason": reason }));
     Ok(json!({
         "project": target.name,

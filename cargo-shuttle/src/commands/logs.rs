@@ -25,6 +25,8 @@ pub(super) fn run(global: &Global, arguments: &Logs, ui: &Ui) -> Result<(), Erro
     let lines = block_on(async { Ok(client.logs(&name, arguments.tail).await?) })?;
     if ui.is_json() {
         ui.json(&lines);
+    } else if lines.is_empty() {
+        ui.status("Nothing", "was logged yet");
     } else {
         lines.iter().for_each(|line| ui.log_data(line));
     }

@@ -33,7 +33,7 @@ pub(crate) fn context(select: &Select, ui: &Ui) -> Result<(GlobalContext, PathBu
             let path = cargo_path(&here.join(path));
             if path.is_dir() { path.join("Cargo.toml") } else { path }
         }
-        None => cargo(find_root_manifest_for_wd(&here))?,
+        None => find_root_manifest_for_wd(&here).map_err(|error| ProjectError::NoManifest(error.to_string()))?,
     };
     if !manifest.is_file() {
         return Err(ProjectError::Read { path: manifest, why: "there is no such file".to_owned() });

@@ -11,6 +11,9 @@ pub(crate) enum ProjectError {
     /// What cargo says of a manifest, a lockfile or the resolution.
     #[error("{0}")]
     Cargo(String),
+    /// In no folder from here up.
+    #[error("{0}")]
+    NoManifest(String),
     #[error("there is no package `{name}` in this workspace")]
     NoSuchPackage { name: String, members: Vec<String> },
     #[error("this is a workspace, and none of its packages has a function under #[shuttle_service::main]")]
@@ -45,6 +48,7 @@ impl ProjectError {
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Cargo(_) | Self::Read { .. } => return None,
+            Self::NoManifest(_) => "go to the folder of your package, or name its Cargo.toml with --manifest-path".to_owned(),
             Self::NoSuchPackage { name, members } => match cargo::util::closest(name, members.iter(), |member| member.as_str()) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => format!("its packages are: {}", members.join(", ")),

@@ -41,6 +41,9 @@ fn logs_are_lines_or_one_document() {
     assert_eq!(run.stdout, "2026-01-01T00:00:00.000Z INFO  stdout   hello\n".repeat(2));
     let json = Shuttle::new(&project, &server, &["logs", "--output", "json"]).run().ended_with(0).json();
     assert_eq!(json.as_array().unwrap().len(), 2);
+    server.has_logs("[]");
+    let run = Shuttle::new(&project, &server, &["logs"]).run().ended_with(0).says(&["Nothing was logged yet"]);
+    assert_eq!(run.stdout, "");
 }
 
 #[test]

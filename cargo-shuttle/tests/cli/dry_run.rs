@@ -26,8 +26,8 @@ fn files_are_listed_with_their_sizes_and_nothing_is_written() {
         "Left out Secrets.toml, which holds secrets",
         "Left out target, which is built",
         "Cargo.lock would be made",
-        "my-app as project another (5 files,",
-        "nothing was sent",
+        "Would send 5 files,",
+        "As project another; nothing was sent",
     ]);
     for file in ["Cargo.lock", "Shuttle.toml"] {
         assert!(!project.app().join(file).exists(), "{file}");

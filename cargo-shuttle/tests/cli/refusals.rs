@@ -45,6 +45,12 @@ fn a_binary_whose_function_cannot_be_called() {
 }
 
 #[test]
+fn no_package_at_all() {
+    let project = Project::empty().at("");
+    refused(&project, &["deploy"]).says(&["could not find `Cargo.toml`", "--manifest-path"]);
+}
+
+#[test]
 fn no_sdk_or_one_from_a_registry() {
     let project = Project::new();
     let manifest = project.read("app/Cargo.toml");
