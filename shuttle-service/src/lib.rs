@@ -19,7 +19,15 @@
 //! | Feature | Gives | Other names |
 //! |---|---|---|
 //! | `axum` | [`Service`] for `axum::Router`, axum 0.8 | `web-axum`, `axum-0-8` |
+//! | `axum-0-7` | [`Service`] for `axum::Router`, axum 0.7 | |
 //! | `rocket` | [`Service`] for `rocket::Rocket<rocket::Build>`, rocket 0.5 | `web-rocket`, `rocket-0-5` |
+//! | `actix-web` | [`Service`] for closures over `&mut actix_web::web::ServiceConfig`, actix-web 4 | `web-actix-web`, `actix-web-4` |
+//! | `poem` | [`Service`] for every `poem::Endpoint`, poem 3 | `web-poem`, `poem-3` |
+//! | `warp` | [`Service`] for every `warp::Filter` that gives a reply, warp 0.4 | `web-warp`, `warp-0-4` |
+//! | `salvo` | [`Service`] for `salvo::Router` and `salvo::Service`, salvo 1 | `web-salvo`, `salvo-1` |
+//! | `tide` | [`Service`] for `tide::Server<State>`, tide 0.16 | `web-tide`, `tide-0-16` |
+//! | `thruster` | [`Service`] for `thruster::App<HyperRequest, …>`, thruster 1 | `web-thruster`, `thruster-1` |
+//! | `tower` | `Tower`, a [`Service`] of every `tower::Service` over requests of hyper 1 | `web-tower`, `tower-hyper-1` |
 //! | `sqlx-postgres` | [`Resource`] for `sqlx::PgPool`, sqlx 0.9 | `sqlx-0-9` |
 //! | `sqlx-0-8` | the same, sqlx 0.8 | |
 //! | `tokio-postgres` | [`Resource`] for `tokio_postgres::Client`, tokio-postgres 0.7 | `tokio-postgres-0-7` |
@@ -30,6 +38,9 @@
 //! | `redis-0-32` | the same, redis 0.32 | |
 //! | `deadpool-redis` | [`Resource`] for `deadpool_redis::Pool`, deadpool-redis 0.23 over redis 1 | `deadpool-redis-0-23` |
 //! | `deadpool-redis-0-22` | the same, deadpool-redis 0.22 over redis 0.32 | |
+//!
+//! Without any, [`on_unix`] and [`on_tcp`] serve with whatever framework can take a listening socket, and [`background`] runs
+//! what serves nobody.
 //!
 //! The frameworks and clients are the app's own: name them in the app's `Cargo.toml` with the features it needs.
 //!
@@ -61,9 +72,25 @@ pub use error::Error;
 pub use resource::{IntoOption, Metadata, Options, Parameter, PersistDir, Postgres, Redis, Resource, SecretStore};
 #[cfg(feature = "axum-0-8")]
 pub use service::ShuttleAxum;
+#[cfg(feature = "axum-0-7")]
+pub use service::ShuttleAxum07;
 #[cfg(feature = "rocket-0-5")]
 pub use service::ShuttleRocket;
-pub use service::{Kind, Listen, Service, Serving};
+#[cfg(feature = "salvo-1")]
+pub use service::ShuttleSalvo;
+#[cfg(feature = "thruster-1")]
+pub use service::ShuttleThruster;
+#[cfg(feature = "tide-0-16")]
+pub use service::ShuttleTide;
+#[cfg(feature = "actix-web-4")]
+pub use service::{ActixWebConfig, ShuttleActixWeb};
+pub use service::{Background, Kind, Listen, OnTcp, OnUnix, Service, Serving, Shutdown, background, on_tcp, on_unix};
+#[cfg(feature = "poem-3")]
+pub use service::{PoemEndpoint, ShuttlePoem};
+#[cfg(feature = "tower-hyper-1")]
+pub use service::{ShuttleTower, Tower};
+#[cfg(feature = "warp-0-4")]
+pub use service::{ShuttleWarp, WarpFilter};
 pub use shuttle_codegen::main;
 
 /// The version of this SDK, as it stands in a manifest.

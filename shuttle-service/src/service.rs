@@ -1,34 +1,93 @@
 //! Services: what the annotated function can return, and what a service is given to serve with.
 
+#[cfg(feature = "actix-web-4")]
+mod actix_web_4;
+#[cfg(feature = "axum-0-7")]
+mod axum_0_7;
 #[cfg(feature = "axum-0-8")]
-mod axum;
+mod axum_0_8;
+mod background;
+#[cfg(any(feature = "_hyper-1", feature = "thruster-1", feature = "tide-0-16"))]
+mod connections;
+#[cfg(feature = "_hyper-1")]
+mod hyper;
+mod listener;
+#[cfg(feature = "poem-3")]
+mod poem_3;
 #[cfg(feature = "rocket-0-5")]
-mod rocket;
+mod rocket_0_5;
+#[cfg(feature = "salvo-1")]
+mod salvo_1;
+mod shutdown;
+#[cfg(feature = "thruster-1")]
+mod thruster_1;
+#[cfg(feature = "tide-0-16")]
+mod tide_0_16;
+#[cfg(feature = "tower-hyper-1")]
+mod tower;
+#[cfg(feature = "warp-0-4")]
+mod warp_0_4;
 
+#[cfg(feature = "actix-web-4")]
+pub use self::actix_web_4::{ActixWebConfig, ShuttleActixWeb};
+#[cfg(feature = "axum-0-7")]
+pub use self::axum_0_7::ShuttleAxum07;
 #[cfg(feature = "axum-0-8")]
-pub use self::axum::ShuttleAxum;
+pub use self::axum_0_8::ShuttleAxum;
+#[cfg(feature = "tower-hyper-1")]
+pub use self::tower::{ShuttleTower, Tower};
+#[cfg(feature = "poem-3")]
+pub use self::poem_3::{PoemEndpoint, ShuttlePoem};
 #[cfg(feature = "rocket-0-5")]
-pub use self::rocket::ShuttleRocket;
+pub use self::rocket_0_5::ShuttleRocket;
+#[cfg(feature = "salvo-1")]
+pub use self::salvo_1::ShuttleSalvo;
+#[cfg(feature = "thruster-1")]
+pub use self::thruster_1::ShuttleThruster;
+#[cfg(feature = "tide-0-16")]
+pub use self::tide_0_16::ShuttleTide;
+#[cfg(feature = "warp-0-4")]
+pub use self::warp_0_4::{ShuttleWarp, WarpFilter};
+pub use self::{
+    background::{Background, background},
+    listener::{OnTcp, OnUnix, on_tcp, on_unix},
+    shutdown::Shutdown,
+};
 
-use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
+use std::{net::SocketAddr, os::fd::OwnedFd, pin::Pin, sync::Arc};
+
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::{
     Error,
-    control::{Reporter, Shutdown},
+    control::{self, Reporter},
 };
 
 pub use shuttle_abi::{Kind, Listen};
+
+/// A service that serves, its type put aside.
+type Served = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// What the annotated function makes: something that serves requests until it is told to stop.
 ///
 /// | Type | Feature of shuttle-service |
 /// |---|---|
 /// | `axum::Router` (axum 0.8) | `axum` |
+/// | `axum::Router` (axum 0.7) | `axum-0-7` |
 /// | `rocket::Rocket<rocket::Build>` (rocket 0.5) | `rocket` |
+/// | a closure over `&mut actix_web::web::ServiceConfig` (actix-web 4) | `actix-web` |
+/// | any `poem::Endpoint` (poem 3) | `poem` |
+/// | any `warp::Filter` that gives a reply (warp 0.4) | `warp` |
+/// | `salvo::Router`, `salvo::Service` (salvo 1) | `salvo` |
+/// | `tide::Server<State>` (tide 0.16) | `tide` |
+/// | `thruster::App<HyperRequest, …>` (thruster 1) | `thruster` |
+/// | `Tower`: any `tower::Service` over requests of hyper 1 | `tower` |
+/// | [`OnUnix`], [`OnTcp`]: a closure that gets the listening socket, for every other framework | |
+/// | [`Background`]: a closure that serves nobody | |
 ///
 /// `Marker` tells apart implementations for all types of a kind, such as every closure; for one type it is `()`.
 ///
-/// An app can implement it for a type of its own, to serve with another framework:
+/// An app can implement it for a type of its own; most often [`on_unix`] is simpler.
 ///
 /// ```
 /// use shuttle_service::{Error, Listen, Service, Serving};
@@ -60,8 +119,9 @@ pub use shuttle_abi::{Kind, Listen};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a service that the platform can run",
     label = "not a service",
-    note = "return `Result<axum::Router, _>` (axum 0.8, feature `axum` of shuttle-service) or `Result<rocket::Rocket<rocket::Build>, _>` (rocket 0.5, feature `rocket`)",
-    note = "if the feature is enabled, the framework's version is another one than shuttle-service's: see `cargo tree -i axum` or `cargo tree -i rocket`"
+    note = "enable the framework's feature of shuttle-service: `axum` (0.8), `axum-0-7`, `rocket` (0.5), `actix-web` (4), `poem` (3), `warp` (0.4), `salvo` (1), `tide` (0.16), `thruster` (1), `tower`",
+    note = "if the feature is enabled, the framework's version is another one than shuttle-service's: see `cargo tree -i axum`",
+    note = "any other framework, or another version, can serve from `shuttle_service::on_unix`"
 )]
 pub trait Service<Marker = ()>: Sized + 'static {
     /// Name of the framework, as the platform shows it.
@@ -86,11 +146,11 @@ pub trait Service<Marker = ()>: Sized + 'static {
 pub struct Serving {
     listener: OwnedFd,
     reporter: Arc<Reporter>,
-    shutdown: Shutdown,
+    shutdown: control::Shutdown,
 }
 
 impl Serving {
-    pub(crate) fn new(listener: OwnedFd, reporter: Arc<Reporter>, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(listener: OwnedFd, reporter: Arc<Reporter>, shutdown: control::Shutdown) -> Self {
         Self { listener, reporter, shutdown }
     }
 
@@ -98,20 +158,20 @@ impl Serving {
     ///
     /// # Errors
     /// When it is no socket, which a service of another `LISTEN` will find.
-    pub fn unix_listener(&self) -> Result<tokio::net::UnixListener, Error> {
+    pub fn unix_listener(&self) -> Result<UnixListener, Error> {
         let listener = std::os::unix::net::UnixListener::from(self.listener.try_clone()?);
         listener.set_nonblocking(true)?;
-        Ok(tokio::net::UnixListener::from_std(listener)?)
+        Ok(UnixListener::from_std(listener)?)
     }
 
     /// The listening socket of a service with [`Listen::Tcp`].
     ///
     /// # Errors
     /// When it is no socket, which a service of another `LISTEN` will find.
-    pub fn tcp_listener(&self) -> Result<tokio::net::TcpListener, Error> {
+    pub fn tcp_listener(&self) -> Result<TcpListener, Error> {
         let listener = std::net::TcpListener::from(self.listener.try_clone()?);
         listener.set_nonblocking(true)?;
-        Ok(tokio::net::TcpListener::from_std(listener)?)
+        Ok(TcpListener::from_std(listener)?)
     }
 
     /// Says that connections on the listening socket are accepted. Only the first call counts.
@@ -126,9 +186,15 @@ impl Serving {
 
     /// The listening Unix socket, with "ready" said, as connections wait in it already. Nothing else keeps the socket open: it
     /// is closed when the framework closes it.
-    #[cfg(feature = "axum-0-8")]
-    pub(crate) fn unix(self) -> Result<(tokio::net::UnixListener, impl Future<Output = ()> + Send + use<>), Error> {
+    fn unix(self) -> Result<(UnixListener, Shutdown), Error> {
         let listener = self.unix_listener()?;
+        self.ready();
+        Ok((listener, self.shutdown()))
+    }
+
+    /// As [`unix`](Self::unix), the TCP socket.
+    fn tcp(self) -> Result<(TcpListener, Shutdown), Error> {
+        let listener = self.tcp_listener()?;
         self.ready();
         Ok((listener, self.shutdown()))
     }
@@ -140,10 +206,8 @@ impl Serving {
     }
 
     /// Done when the platform wants the service to stop: take no new connections, finish those in flight.
-    pub fn shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut shutdown = self.shutdown.clone();
-        async move {
-            shutdown.requested().await;
-        }
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown::new(self.shutdown.clone())
     }
 }

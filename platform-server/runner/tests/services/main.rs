@@ -1,9 +1,13 @@
 //! What an annotated function can return: an app of each kind, in the real runner.
 
+mod cases;
+mod matrix;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
+
+use shuttle_abi::{FailedStage, Kind, Listen, RunnerMessage, STATUS_FAILED};
 
 use crate::support::{build::artifact, server::Runner};
 
@@ -12,16 +16,20 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// An app that serves HTTP: it answers, and stops as it should.
 fn check(package: &str) {
-    let mut runner = artifact(package).start([]);
+    let artifact = artifact(package);
+    assert_eq!(artifact.manifest.service.kind, Kind::Http);
+    let mut runner = artifact.start([]);
     runner.expect_ready();
     assert_eq!(runner.get("/"), "Hello, world!");
 
+    let idle = runner.keep("/");
     let mut held = runner.post("/hold", 4);
     assert_eq!(runner.line(), "holding");
     runner.stop(LONG);
     expect_no_more(&runner);
     held.send("held");
     assert_eq!(held.body(), "held", "a request in flight is finished");
+    assert_eq!(idle.rest(), "", "a connection without a request is closed");
 
     assert_eq!(runner.stdout(), "dropped\n");
     assert!(runner.wait().success(), "{}", runner.stderr());
@@ -35,7 +43,58 @@ fn expect_no_more(runner: &Runner) {
     }
 }
 
+/// The failure that a background service ends with in this mode.
+fn background_failure(mode: &str) -> (FailedStage, String) {
+    let artifact = artifact("background");
+    let mut runner = artifact.start_with(&artifact.launch(), &[("MODE", mode)]);
+    runner.expect_ready();
+    let Some(RunnerMessage::Failed { stage, message }) = runner.message() else { panic!("it goes on") };
+    assert_eq!(runner.wait().code(), Some(STATUS_FAILED));
+    (stage, message)
+}
+
 #[test]
-fn axum_0_8() {
-    check("axum-0-8");
+fn a_background_service_runs_until_it_is_told_to_stop() {
+    let artifact = artifact("background");
+    let service = &artifact.manifest.service;
+    assert_eq!((service.kind, service.listen), (Kind::Background, Listen::None));
+    let mut runner = artifact.start([]);
+    runner.expect_ready();
+    assert_eq!(runner.line(), "working");
+    runner.stop(LONG);
+    assert_eq!(runner.stdout(), "tidying up\ndropped\n");
+    assert!(runner.wait().success());
+}
+
+#[test]
+fn a_background_service_that_does_not_listen_is_dropped() {
+    let artifact = artifact("background");
+    let mut runner = artifact.start_with(&artifact.launch(), &[("MODE", "deaf")]);
+    runner.expect_ready();
+    assert_eq!(runner.line(), "working");
+    runner.stop(Duration::ZERO);
+    assert_eq!(runner.stdout(), "dropped\n");
+    assert!(runner.wait().success());
+}
+
+#[test]
+fn a_background_service_that_ends_by_itself_has_failed() {
+    let untold = "the service ended without having been told to stop".to_owned();
+    assert_eq!(background_failure("end"), (FailedStage::Serve, untold));
+    assert_eq!(background_failure("fail"), (FailedStage::Serve, "out of messages".to_owned()));
+}
+
+#[test]
+fn two_majors_of_axum_are_in_one_app() {
+    check("axum-both");
+}
+
+#[test]
+fn the_error_of_anyhow_is_told_with_its_sources() {
+    check("anyhow-1");
+
+    let artifact = artifact("anyhow-1");
+    let mut runner = artifact.start_with(&artifact.launch(), &[("PORT", "x")]);
+    let Some(RunnerMessage::Failed { stage, message }) = runner.message() else { panic!("it goes on") };
+    assert_eq!((stage, message.as_str()), (FailedStage::Start, "the port is wrong: invalid digit found in string"));
 }

@@ -28,14 +28,18 @@ pub(crate) fn artifact(package: &str) -> Arc<Artifact> {
     Arc::clone(build.get_or_init(|| Arc::new(Artifact::build(package))))
 }
 
+/// The workspace of the apps.
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
 impl Artifact {
     fn build(package: &str) -> Self {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
         let status = Command::new(env!("CARGO"))
             .args(["rustc", "--quiet", "--locked", "--lib", "--crate-type", "cdylib", "--package", package, "--target-dir"])
             .arg(&target)
-            .current_dir(&fixtures)
+            .current_dir(fixtures())
             .status()
             .unwrap();
         assert!(status.success(), "the fixture {package} does not build: see above");
@@ -56,6 +60,7 @@ impl Artifact {
             workdir: "/".into(),
             environment: "test".into(),
             uid: None,
+            executable: false,
             resources: BTreeMap::new(),
         }
     }

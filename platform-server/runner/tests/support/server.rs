@@ -103,6 +103,27 @@ impl Runner {
         Ok(Request(stream))
     }
 
+    /// A connection on which a GET has been answered, and which is kept open as a proxy does.
+    pub(crate) fn keep(&self, path: &str) -> Idle {
+        let mut stream = Stream::connect(&self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: app\r\n\r\n").unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).unwrap();
+        Idle(reader)
+    }
+
     /// The next record on the log pipe.
     pub(crate) fn log_record(&mut self) -> LogRecord {
         let mut line = Vec::new();
@@ -165,6 +186,21 @@ impl Request {
         let mut answer = String::new();
         drop(self.0.read_to_string(&mut answer));
         answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+    }
+}
+
+/// A connection that no request is on.
+#[derive(Debug)]
+pub(crate) struct Idle(BufReader<Stream>);
+
+impl Idle {
+    /// What comes on it until it is closed.
+    pub(crate) fn rest(mut self) -> String {
+        let mut rest = String::new();
+        match self.0.read_to_string(&mut rest) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("it is not closed"),
+            _ => rest,
+        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! axum 0.8, on the inherited Unix socket.
 
-use std::pin::Pin;
-
 use axum::Router;
 
+use super::Served;
 use crate::{Error, Listen, Service, Serving};
 
 /// What a function that serves with axum returns.
@@ -29,7 +28,7 @@ impl Service for Router {
 }
 
 /// Boxed here, so that axum's server is compiled with this crate and not again with every change of the app.
-fn serve(router: Router, serving: Serving) -> Pin<Box<dyn Future<Output = Result<(), Error>>>> {
+fn serve(router: Router, serving: Serving) -> Served {
     Box::pin(async move {
         let (listener, shutdown) = serving.unix()?;
         axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
