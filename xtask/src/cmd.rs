@@ -5,7 +5,7 @@ use std::{
     ffi::OsStr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use crate::{
@@ -73,6 +73,31 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         return Err(Error::new(format!("`{}` failed: {}", shown(command), output.status)));
     }
     String::from_utf8(output.stdout).map_err(|_| Error::new(format!("`{}` printed something that is not UTF-8", shown(command))))
+}
+
+/// What a command printed.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs the command and keeps what it prints; fails, and shows the end of that, where it fails.
+pub(crate) fn captured(command: &mut Command) -> Result<Captured> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, &error))?;
+    checked(command, &output)
+}
+
+/// The same for a command that has been run.
+pub(crate) fn checked(command: &Command, output: &Output) -> Result<Captured> {
+    signals::check()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let captured = Captured { stdout: text(&output.stdout), stderr: text(&output.stderr) };
+    if output.status.success() {
+        return Ok(captured);
+    }
+    ui::tail(&format!("`{}`", shown(command)), &captured.stderr, 30);
+    Err(Error::new(format!("`{}` failed: {}", shown(command), output.status)))
 }
 
 /// Whether the command can be run and succeeds; it prints nothing.

@@ -12,7 +12,7 @@ use crate::{
     ui::{self, Steps},
 };
 
-const PROGRAMS: [&str; 3] = ["cargo-shuttle", "platform-server", "platform-runner"];
+pub(crate) const PROGRAMS: [&str; 3] = ["cargo-shuttle", "platform-server", "platform-runner"];
 
 /// One build of all three (`cargo install` would make three), then a rename into place, which also replaces a program that is
 /// running.

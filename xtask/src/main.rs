@@ -43,8 +43,12 @@ Usage: cargo xtask COMMAND
   tidy                     the repository's own rules, as code
   setup                    check for the system's packages that all this needs, and install them
   install [--root DIR]     build for release; put cargo-shuttle, platform-server and platform-runner into cargo's bin folder
-  bench deploy [--rounds N]
-                           time a redeploy against a bare `cargo build --release`; writes docs/BENCHMARKS.md
+  bench deploy [OPTIONS]   build for release, time deployments against bare builds; writes docs/BENCHMARKS.md
+  bench sdk [OPTIONS]      time what the SDK adds to a build, list the crates that it pulls in; writes docs/BENCHMARKS.md
+       --rounds N          how often each side is timed [default: 5]
+       --only NAME         only this measurement (may be repeated). deploy: hello, overhead, unchanged, second, pack, shortener;
+                           sdk: sdk, sdk-crates
+       --bin-dir DIR       deploy: build nothing, run the platform's programs that lie there, and only print the results
 
 Exit status: 0, or 1 where something failed, 2 for a wrong command line, 130 after Ctrl-C.
 ";
@@ -59,7 +63,8 @@ enum Command {
     Ci,
     Tidy,
     Install { root: Option<PathBuf> },
-    BenchDeploy { rounds: usize },
+    BenchDeploy(bench::Options),
+    BenchSdk(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -95,7 +100,8 @@ fn run(command: Command) -> Result<()> {
         Command::Ci => ci::ci(&Repo::find()?),
         Command::Tidy => tidy::tidy(&Repo::find()?),
         Command::Install { root } => install::install(&Repo::find()?, root),
-        Command::BenchDeploy { rounds } => bench::deploy(&Repo::find()?, rounds),
+        Command::BenchDeploy(options) => bench::deploy(&Repo::find()?, &options),
+        Command::BenchSdk(options) => bench::sdk(&Repo::find()?, &options),
     }
 }
 
@@ -116,8 +122,10 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Command> {
         "tidy" => Command::Tidy,
         "install" => Command::Install { root: None },
         "bench" => match parser.next()? {
-            Some(Value(what)) if what == "deploy" => Command::BenchDeploy { rounds: bench::ROUNDS },
-            _ => return Err(Error::new("what is to be measured? There is `bench deploy`")),
+            Some(Value(what)) if what == "deploy" => Command::BenchDeploy(bench::Options::default()),
+            Some(Value(what)) if what == "sdk" => Command::BenchSdk(bench::Options::default()),
+            Some(Long("help") | Short('h')) => return Ok(Command::Help),
+            _ => return Err(Error::new("what is to be measured? There are `bench deploy` and `bench sdk`")),
         },
         _ => return Err(Error::new(format!("there is no command `{name}`")).hint("`cargo xtask help` lists what there is")),
     };
@@ -126,7 +134,11 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Command> {
             (_, Long("help") | Short('h')) => return Ok(Command::Help),
             (Command::Demo { once }, Long("once")) => *once = true,
             (Command::Install { root }, Long("root")) => *root = Some(parser.value()?.into()),
-            (Command::BenchDeploy { rounds }, Long("rounds")) => *rounds = parser.value()?.parse::<usize>()?.max(1),
+            (Command::BenchDeploy(bench) | Command::BenchSdk(bench), Long("rounds")) => {
+                bench.rounds = parser.value()?.parse::<usize>()?.max(1);
+            }
+            (Command::BenchDeploy(bench) | Command::BenchSdk(bench), Long("only")) => bench.only.push(parser.value()?.string()?),
+            (Command::BenchDeploy(bench), Long("bin-dir")) => bench.bin_dir = Some(parser.value()?.into()),
             (_, other) => return Err(other.unexpected().into()),
         }
     }
@@ -159,7 +171,11 @@ mod tests {
         assert_eq!(parsed("").unwrap(), Command::Help);
         assert_eq!(parsed("demo --once").unwrap(), Command::Demo { once: true });
         assert_eq!(parsed("install --root=/x").unwrap(), Command::Install { root: Some("/x".into()) });
-        assert_eq!(parsed("bench deploy").unwrap(), Command::BenchDeploy { rounds: bench::ROUNDS });
+        assert_eq!(parsed("bench deploy").unwrap(), Command::BenchDeploy(bench::Options::default()));
+        let bench = bench::Options { rounds: 1, only: vec!["a".into(), "b".into()], bin_dir: Some("/x".into()) };
+        assert_eq!(parsed("bench deploy --rounds 0 --only a --only b --bin-dir /x").unwrap(), Command::BenchDeploy(bench));
+        let bench = bench::Options { rounds: 3, ..bench::Options::default() };
+        assert_eq!(parsed("bench sdk --rounds 3").unwrap(), Command::BenchSdk(bench));
         let args = ["redeploy", "--", "--slow"].map(OsString::from).to_vec();
         assert_eq!(
             parsed("test --slow redeploy -- --slow").unwrap(),
@@ -169,7 +185,9 @@ mod tests {
 
     #[test]
     fn wrong_command_lines_are_refused() {
-        for line in ["frobnicate", "demo --twice", "ci now", "bench", "bench deploy --rounds many", "--version"] {
+        for line in
+            ["frobnicate", "demo --twice", "ci now", "bench", "bench deploy --rounds many", "bench sdk --bin-dir /x", "--version"]
+        {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -1,97 +1,171 @@
-//! The two forms of the app that is timed: a copy of the example, and a plain binary that answers the same.
+//! What is built and deployed: copies of examples, and the same apps without the platform.
+//!
+//! The form without the platform is made of the example's own sources, so that both forms are of the same app: the
+//! annotation goes, and what it stood for is written out.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
-    process::Output,
+    time::{Duration, Instant},
 };
 
 use toml::{Table, Value};
 
-use super::replace;
 use crate::{
-    cmd,
+    cmd::{self, Captured},
     error::{At, Error, Result},
-    ui,
 };
 
-/// The example, and with it the project.
-pub(super) const NAME: &str = "hello-axum";
-/// What the edits replace.
-pub(super) const TEXT: &str = "\"Hello, world!\"";
-/// The deployment that is timed.
-pub(super) const DEPLOY: [&str; 3] = ["deploy", "--allow-dirty", "--output=json"];
-
-const PLAIN_MAIN: &str = r#"//! The app without the platform.
-
-use axum::{Router, routing::get};
-
-async fn hello() -> &'static str {
-    "Hello, world!"
-}
-
-#[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    axum::serve(listener, Router::new().route("/", get(hello))).await
-}
-"#;
-
-/// Both forms, in a temporary folder.
+/// An example that is measured.
 #[derive(Debug)]
-pub(super) struct App {
+pub(super) struct Sample {
+    /// The example, its package, and so the project.
+    pub(super) name: &'static str,
+    /// What `GET /` says, and the edits change.
+    said: &'static str,
+    /// What the example's return type is called, written out.
+    returned: &'static str,
+    /// What stands in the place of the annotation.
+    main: &'static str,
+    /// The same as a library with one exported function, which nothing can take out of a cdylib.
+    exported: &'static str,
+}
+
+pub(super) const HELLO: Sample = Sample {
+    name: "hello-axum",
+    said: "Hello, world!",
+    returned: "type ShuttleAxum = Result<axum::Router, Box<dyn std::error::Error>>;",
+    main: r#"
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    axum::serve(listener, hello().await?).await?;
+    Ok(())
+}
+"#,
+    exported: r#"
+#[tokio::main]
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    axum::serve(listener, hello().await?).await?;
+    Ok(())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn plain_main() -> i32 {
+    i32::from(run().is_err())
+}
+"#,
+};
+
+pub(super) const SHORTENER: Sample = Sample {
+    name: "url-shortener",
+    said: "Send a URL, get a short one.",
+    returned: "type ShuttleRocket = Result<rocket::Rocket<rocket::Build>, Box<dyn std::error::Error>>;",
+    main: r#"
+#[rocket::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let pool = PgPool::connect_lazy(&std::env::var("DATABASE_URL")?)?;
+    rocket(pool).await?.launch().await?;
+    Ok(())
+}
+"#,
+    exported: "",
+};
+
+/// A form without the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plain {
+    /// As one would write it: a program, tokio with everything.
+    Program,
+    /// For comparison with what the platform builds: a library, and of tokio what the app needs.
+    Library,
+}
+
+/// One form of an app, in a folder of its own.
+#[derive(Debug)]
+pub(super) struct Project {
+    pub(super) name: String,
     pub(super) folder: PathBuf,
     file: PathBuf,
     source: String,
-    plain: PathBuf,
+    said: &'static str,
 }
 
-impl App {
-    pub(super) fn new(repo: &Path, temp: &Path) -> Result<Self> {
-        let example = repo.join("examples").join(NAME);
-        let folder = temp.join(NAME);
+impl Project {
+    /// The example as it is.
+    pub(super) fn example(repo: &Path, sample: &'static Sample, folder: PathBuf) -> Result<Self> {
+        let example = repo.join("examples").join(sample.name);
         copy(&example, &folder)?;
         let manifest = folder.join("Cargo.toml");
-        let table = read(&manifest)?;
-        let moved = with_absolute_paths(table.clone(), &example);
-        fs::write(&manifest, moved.to_string()).at(&manifest)?;
-        let file = folder.join("src/lib.rs");
+        fs::write(&manifest, with_absolute_paths(read(&manifest)?, &example).to_string()).at(&manifest)?;
+        Self::open(sample, folder, "src/lib.rs")
+    }
+
+    /// The same app without the platform.
+    pub(super) fn plain(repo: &Path, sample: &'static Sample, folder: PathBuf, form: Plain) -> Result<Self> {
+        copy(&repo.join("examples").join(sample.name), &folder)?;
+        let manifest = folder.join("Cargo.toml");
+        fs::write(&manifest, without_sdk(read(&manifest)?, form)?.to_string()).at(&manifest)?;
+        let (library, program) = (folder.join("src/lib.rs"), folder.join("src/main.rs"));
+        let source = plain_source(&fs::read_to_string(&library).at(&library)?, sample, form)
+            .ok_or_else(|| Error::new(format!("examples/{} no longer has the form that this can rewrite", sample.name)))?;
+        fs::write(&library, source).at(&library)?;
+        if form == Plain::Library {
+            return Self::open(sample, folder, "src/lib.rs");
+        }
+        fs::rename(&library, &program).at(&program)?;
+        Self::open(sample, folder, "src/main.rs")
+    }
+
+    fn open(sample: &'static Sample, folder: PathBuf, file: &str) -> Result<Self> {
+        let file = folder.join(file);
         let source = fs::read_to_string(&file).at(&file)?;
-        if !source.contains(TEXT) {
-            return Err(Error::new(format!("{} has no {TEXT}", file.display())));
+        if source.matches(sample.said).count() != 1 {
+            return Err(Error::new(format!("{} does not say {:?} once", file.display(), sample.said)));
         }
-        let plain = temp.join("plain");
-        write_plain(&plain, &table)?;
-        Ok(Self { folder, file, source, plain })
+        Ok(Self { name: sample.name.to_owned(), folder, file, source, said: sample.said })
     }
 
+    /// Another app, which differs from this one in its name.
+    pub(super) fn rename(&mut self, name: String) -> Result<()> {
+        for (file, line) in [("Cargo.toml", "name = "), ("Cargo.lock", "name = ")] {
+            let file = self.folder.join(file);
+            let text = fs::read_to_string(&file).at(&file)?;
+            let renamed = text.replace(&format!("{line}\"{}\"", self.name), &format!("{line}\"{name}\""));
+            if renamed == text {
+                return Err(Error::new(format!("{} does not name {}", file.display(), self.name)));
+            }
+            fs::write(&file, renamed).at(&file)?;
+        }
+        self.name = name;
+        self.lock()
+    }
+
+    /// Brings the lockfile's order up to date with the workspace's packages; nothing else in it changes.
+    pub(super) fn lock(&self) -> Result<()> {
+        cmd::captured(cmd::cargo().args(["update", "--workspace", "--quiet"]).current_dir(&self.folder)).map(drop)
+    }
+
+    /// One line of the source, changed.
     pub(super) fn edit(&self, text: &str) -> Result<()> {
-        replace(&self.file, &self.source, text)
+        fs::write(&self.file, self.source.replace(self.said, text)).at(&self.file)
     }
 
-    pub(super) fn edit_plain(&self, text: &str) -> Result<()> {
-        replace(&self.plain.join("src/main.rs"), PLAIN_MAIN, text)
-    }
-
-    pub(super) fn build_plain(&self) -> Result<()> {
+    /// The bare build of a plain form: its time, and how many crates were compiled.
+    pub(super) fn build(&self, target: &Path) -> Result<(Duration, usize)> {
         let mut command = cmd::cargo();
-        command
-            .args(["build", "--release", "--quiet"])
-            .current_dir(&self.plain)
-            .env("CARGO_TARGET_DIR", self.plain.join("target"));
-        cmd::quietly(&mut command)
+        command.args(["build", "--release"]).current_dir(&self.folder).env("CARGO_TARGET_DIR", target);
+        let (time, printed) = timed(command.env("CARGO_TERM_COLOR", "never"))?;
+        Ok((time, printed.stderr.lines().filter(|line| line.trim_start().starts_with("Compiling ")).count()))
     }
+}
 
-    /// Fails, and shows why, where the CLI failed.
-    pub(super) fn deployed(&self, output: io::Result<Output>) -> Result<()> {
-        let output = output.map_err(|error| Error::new(format!("cannot run cargo-shuttle: {error}")))?;
-        crate::signals::check()?;
-        if output.status.success() {
-            return Ok(());
-        }
-        ui::tail("cargo-shuttle", &String::from_utf8_lossy(&output.stderr), 30);
-        Err(Error::new(format!("the deployment of {} failed: {}", self.folder.display(), output.status)))
-    }
+/// Runs a command and takes its time.
+pub(super) fn timed(command: &mut std::process::Command) -> Result<(Duration, Captured)> {
+    let began = Instant::now();
+    let captured = cmd::captured(command)?;
+    Ok((began.elapsed(), captured))
 }
 
 fn read(file: &Path) -> Result<Table> {
@@ -125,36 +199,37 @@ fn with_absolute_paths(mut manifest: Table, base: &Path) -> Table {
     manifest
 }
 
-/// The same axum as the example's, and the same profile.
-fn write_plain(folder: &Path, example: &Table) -> Result<()> {
-    let axum =
-        example.get("dependencies").and_then(|all| all.get("axum")).cloned().unwrap_or_else(|| Value::String("0.8".into()));
-    let mut manifest: Table = [
-        ("package".to_owned(), table([("name", "plain".into()), ("version", "0.1.0".into()), ("edition", "2024".into())])),
-        (
-            "dependencies".to_owned(),
-            table([("axum", axum), ("tokio", table([("version", "1".into()), ("features", vec!["full"].into())]))]),
-        ),
-        ("workspace".to_owned(), Value::Table(Table::new())),
-    ]
-    .into_iter()
-    .collect();
-    if let Some(profile) = example.get("profile") {
-        manifest.insert("profile".to_owned(), profile.clone());
-    }
-    let source = folder.join("src");
-    fs::create_dir_all(&source).at(&source)?;
-    fs::write(folder.join("Cargo.toml"), manifest.to_string()).at(folder)?;
-    fs::write(source.join("main.rs"), PLAIN_MAIN).at(&source)
+/// The same dependencies and profile, but for the SDK and what it brought along: tokio.
+fn without_sdk(mut manifest: Table, form: Plain) -> Result<Table> {
+    let dependencies = manifest.get_mut("dependencies").and_then(Value::as_table_mut);
+    let dependencies = dependencies.filter(|all| all.contains_key("shuttle-service"));
+    let dependencies = dependencies.ok_or_else(|| Error::new("the example does not depend on shuttle-service"))?;
+    dependencies.remove("shuttle-service");
+    let features = match form {
+        Plain::Program => vec!["full"],
+        Plain::Library => vec!["macros", "net", "rt-multi-thread"],
+    };
+    let tokio = [("version".to_owned(), Value::from("1")), ("features".to_owned(), Value::from(features))];
+    dependencies.insert("tokio".to_owned(), Value::Table(tokio.into_iter().collect()));
+    Ok(manifest)
 }
 
-fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Table(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+/// The example's source with an entry of its own in the annotation's place. `None`: it has another form than expected.
+fn plain_source(source: &str, sample: &Sample, form: Plain) -> Option<String> {
+    let is_sdk = |line: &&str| line.starts_with("use shuttle_service::") || *line == "#[shuttle_service::main]";
+    let kept: Vec<&str> = source.lines().filter(|line| !is_sdk(line)).collect();
+    let main = match form {
+        Plain::Program => sample.main,
+        Plain::Library => sample.exported,
+    };
+    let plain = format!("{}\n\n{}\n{main}", kept.join("\n"), sample.returned);
+    (source.lines().count() == kept.len() + 2 && !plain.contains("shuttle_service") && !main.is_empty()).then_some(plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repo::{Repo, Temp};
 
     #[test]
     fn paths_stay_true_in_the_copy() {
@@ -165,7 +240,19 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_app_has_the_line_that_is_edited() {
-        assert_eq!(PLAIN_MAIN.matches(TEXT).count(), 1);
+    fn the_examples_can_be_written_without_the_platform_and_edited() {
+        let repo = Repo::find().unwrap();
+        let temp = Temp::new("bench-test").unwrap();
+        for (sample, form) in [(&HELLO, Plain::Program), (&HELLO, Plain::Library), (&SHORTENER, Plain::Program)] {
+            let folder = temp.path.join(format!("{}-{form:?}", sample.name));
+            let plain = Project::plain(&repo.root, sample, folder, form).unwrap();
+            plain.edit("something else").unwrap();
+            let text = fs::read_to_string(&plain.file).unwrap();
+            assert!(text.contains("something else") && !text.contains(sample.said), "{text}");
+            let manifest = read(&plain.folder.join("Cargo.toml")).unwrap();
+            let dependencies = manifest["dependencies"].as_table().unwrap();
+            assert!(dependencies.contains_key("tokio") && !dependencies.contains_key("shuttle-service"));
+        }
+        assert_eq!(plain_source("fn main() {}\n", &HELLO, Plain::Program), None);
     }
 }

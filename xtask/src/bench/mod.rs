@@ -1,153 +1,154 @@
-//! `cargo xtask bench deploy`: what the platform adds to, or takes from, the wait after a one-line change.
+//! `cargo xtask bench deploy` and `cargo xtask bench sdk`: what the platform adds to, or takes from, a developer's wait.
 //!
-//! Each round edits one line of examples/hello-axum and deploys it, and makes the same edit in the same app written as a plain
-//! binary, which is built with `cargo build --release`. The two take turns, so that what else the machine does hits both.
+//! Both sides of a comparison are timed in the same run and take turns, so that what else the machine does hits both. Each
+//! measurement writes its own section of docs/BENCHMARKS.md as soon as it is done.
 
 mod app;
+mod deploy;
+mod figures;
+mod pack;
+mod page;
 mod report;
+mod sdk;
+mod second;
+mod watch;
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
-
-use serde_json::Value;
+use std::path::PathBuf;
 
 use crate::{
-    error::{At, Error, Result},
-    http::Request,
+    error::{Error, Result},
     repo::{Repo, Temp},
     server::Server,
     setup::{self, Scope},
-    signals,
     ui::{self, Steps},
 };
-use app::App;
-use report::{Part, Report, Round};
+use deploy::Bench;
+use figures::Figure;
+use page::Page;
 
 /// How often each side is timed, unless the command line says otherwise.
-pub(crate) const ROUNDS: usize = 5;
-/// Rounds that are watched from inside, after the timed ones: watching costs a little.
-const WATCHED: usize = 3;
-/// How long an answer of the new version may take after the CLI has ended.
-const ANSWER: Duration = Duration::from_secs(60);
+const ROUNDS: usize = 5;
 
-/// Measures and writes the report.
-pub(crate) fn deploy(repo: &Repo, rounds: usize) -> Result<()> {
+/// What the command line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) rounds: usize,
+    /// Names of measurements; none: all.
+    pub(crate) only: Vec<String>,
+    /// The platform's programs, where they are not to be built.
+    pub(crate) bin_dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rounds: ROUNDS, only: Vec::new(), bin_dir: None }
+    }
+}
+
+impl Options {
+    /// Those of `all` that are asked for, in their order.
+    fn wanted<T: Copy>(&self, all: &[T], name: fn(&T) -> &'static str) -> Result<Vec<T>> {
+        if let Some(unknown) = self.only.iter().find(|only| !all.iter().any(|one| name(one) == *only)) {
+            let names = all.iter().map(name).collect::<Vec<_>>().join(", ");
+            return Err(Error::new(format!("there is no measurement `{unknown}`")).hint(format!("there are: {names}")));
+        }
+        let is_wanted = |one: &&T| self.only.is_empty() || self.only.iter().any(|only| only == name(one));
+        Ok(all.iter().filter(is_wanted).copied().collect())
+    }
+}
+
+/// A part of `bench deploy` that can run alone; its name is its section's as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measurement {
+    Hello,
+    Overhead,
+    Unchanged,
+    Second,
+    Pack,
+    Shortener,
+}
+
+impl Measurement {
+    /// What needs the same app stands together.
+    const ALL: [Self; 6] = [Self::Hello, Self::Overhead, Self::Unchanged, Self::Second, Self::Pack, Self::Shortener];
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Overhead => "overhead",
+            Self::Unchanged => "unchanged",
+            Self::Second => "second",
+            Self::Pack => "pack",
+            Self::Shortener => "shortener",
+        }
+    }
+}
+
+/// What a measurement found: its rows of the table, and its section.
+#[derive(Debug)]
+struct Found {
+    figures: Vec<Figure>,
+    text: String,
+}
+
+/// Measures deployments.
+pub(crate) fn deploy(repo: &Repo, options: &Options) -> Result<()> {
+    let wanted = options.wanted(&Measurement::ALL, Measurement::name)?;
     let mut steps = Steps::new();
     steps.run("Check what this machine has", || setup::setup(Scope::Run))?;
-    let bins = steps.run("Build the platform for release", || repo.build_bins(true))?;
+    let bins = match &options.bin_dir {
+        Some(folder) => programs(folder)?,
+        None => steps.run("Build the platform for release", || repo.build_bins(true))?,
+    };
+    let page = Page::new(repo, options.bin_dir.is_none())?;
     let temp = Temp::new("bench")?;
-    let app = App::new(&repo.root, &temp.path)?;
     let server = steps.run("Start platform-server", || Server::start(&bins, &temp, "127.0.0.1:0"))?;
-    let measured = measure(&server, &app, rounds, &mut steps);
+    let mut bench = Bench::new(&repo.root, &temp.path, &server, options.rounds);
+    let measured = wanted.iter().try_for_each(|measurement| {
+        let name = measurement.name();
+        let found = steps.run(&format!("Measure `{name}`"), || bench.measure(*measurement))?;
+        page.publish(name, &found.figures, &page.measured(&found.text))
+    });
     if let Err(error) = &measured {
         server.show_log(error);
     }
     let stopped = server.stop();
-    let (rounds, parts) = measured?;
-    stopped?;
-    let report = Report::new(repo, &rounds, &parts)?;
-    let file = repo.root.join("docs/BENCHMARKS.md");
-    report::write(&file, "deploy", &report.to_markdown())?;
+    measured.and(stopped)?;
     steps.summary();
-    ui::say(report.headline());
-    ui::note(format_args!("written to {}", file.display()));
+    said(repo, options);
     Ok(())
 }
 
-fn measure(server: &Server, app: &App, rounds: usize, steps: &mut Steps) -> Result<(Vec<Round>, Vec<Vec<Part>>)> {
-    steps.run("First deployment, and first build of the plain binary", || {
-        timed_deploy(server, app, "Hello, first")?;
-        app.build_plain()
-    })?;
-    let timed = steps.run("Timed rounds", || {
-        (0..rounds).map(|number| round(server, app, number).inspect(|round| ui::note(round))).collect::<Result<Vec<_>>>()
-    })?;
-    let watched = steps.run("Watched rounds: where the time goes", || {
-        (0..WATCHED).map(|number| watched_deploy(server, app, &format!("Hello, watched {number}"))).collect::<Result<Vec<_>>>()
-    })?;
-    Ok((timed, watched))
+/// Measures what the SDK adds to a build.
+pub(crate) fn sdk(repo: &Repo, options: &Options) -> Result<()> {
+    let mut steps = Steps::new();
+    let page = Page::new(repo, true)?;
+    for part in options.wanted(&[sdk::BUILD, sdk::CRATES], |name| name)? {
+        let text = steps.run(&format!("Measure `{part}`"), || match part {
+            sdk::CRATES => sdk::crates_table(repo),
+            _ => Ok(page.measured(&sdk::builds(repo, options.rounds)?)),
+        })?;
+        page.publish(part, &[], &text)?;
+    }
+    steps.summary();
+    said(repo, options);
+    Ok(())
 }
 
-/// Which side goes first alternates, as the first one finds colder caches.
-fn round(server: &Server, app: &App, number: usize) -> Result<Round> {
-    let text = format!("Hello, round {number}");
-    let bare = || {
-        app.edit_plain(&text)?;
-        let began = Instant::now();
-        app.build_plain()?;
-        Ok::<_, Error>(began.elapsed())
-    };
-    if number.is_multiple_of(2) {
-        let deploy = timed_deploy(server, app, &text)?;
-        Ok(Round { deploy, bare: bare()? })
+fn programs(folder: &std::path::Path) -> Result<PathBuf> {
+    let folder = std::path::absolute(folder).map_err(|error| Error::new(format!("{}: {error}", folder.display())))?;
+    match crate::install::PROGRAMS.iter().find(|program| !folder.join(program).is_file()) {
+        Some(missing) => Err(Error::new(format!("there is no {missing} in {}", folder.display()))),
+        None => Ok(folder),
+    }
+}
+
+fn said(repo: &Repo, options: &Options) {
+    if options.bin_dir.is_some() {
+        ui::note("nothing was written: with --bin-dir it is unknown what was measured");
     } else {
-        let bare = bare()?;
-        Ok(Round { deploy: timed_deploy(server, app, &text)?, bare })
+        ui::note(format_args!("written to {}", page::file(repo).display()));
     }
-}
-
-/// From the edit to the first answer of the new version.
-fn timed_deploy(server: &Server, app: &App, text: &str) -> Result<Duration> {
-    app.edit(text)?;
-    let began = Instant::now();
-    app.deployed(server.cli(&app.folder).args(app::DEPLOY).output())?;
-    wait_for(server, text)?;
-    Ok(began.elapsed())
-}
-
-fn wait_for(server: &Server, text: &str) -> Result<()> {
-    let host = format!("{}.localhost", app::NAME);
-    let answered = signals::poll(ANSWER, Duration::from_millis(2), || {
-        let answer = Request::get(&server.proxy, "/").header("Host", &host).send();
-        Ok(answer.ok().filter(|answer| answer.status == 200 && answer.body.contains(text)))
-    })?;
-    answered.map(drop).ok_or_else(|| Error::new(format!("the version that says {text:?} never answered")))
-}
-
-/// A deployment whose events are followed: each names what begins, and its time is when it arrives here.
-fn watched_deploy(server: &Server, app: &App, text: &str) -> Result<Vec<Part>> {
-    let latest = || Ok::<_, Error>(server.api_json(&format!("/projects/{}", app::NAME))?["latest"]["id"].clone());
-    let before = latest()?;
-    app.edit(text)?;
-    let began = Instant::now();
-    let cli = server
-        .cli(&app.folder)
-        .args(app::DEPLOY)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn();
-    let cli = cli.map_err(|error| Error::new(format!("cannot run cargo-shuttle: {error}")))?;
-    let cli = thread::spawn(move || cli.wait_with_output());
-    let id = signals::poll(ANSWER, Duration::from_millis(3), || Ok(Some(latest()?).filter(|id| *id != before && !id.is_null())))?;
-    let Some(id) = id.as_ref().and_then(Value::as_str) else {
-        return Err(Error::new("the server never told of the new deployment"));
-    };
-    let mut marks = vec![("pack and upload".to_owned(), Duration::ZERO), ("queue".to_owned(), began.elapsed())];
-    server.api(&format!("/deployments/{id}/events")).lines(|line| {
-        marks.extend(mark(line).map(|name| (name, began.elapsed())));
-        Ok(())
-    })?;
-    app.deployed(cli.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that waits for it panicked"))))?;
-    marks.push(("first answer of the new version".to_owned(), began.elapsed()));
-    wait_for(server, text)?;
-    Ok(report::parts(&marks, began.elapsed()))
-}
-
-/// What begins with this line of the event stream.
-fn mark(line: &[u8]) -> Option<String> {
-    let event: Value = serde_json::from_slice(line.strip_prefix(b"data:")?).ok()?;
-    match event["type"].as_str()? {
-        "stage" => event["stage"].as_str().map(str::to_owned),
-        "finished" => Some("the CLI ends".to_owned()),
-        _ => None,
-    }
-}
-
-/// Replaces the one text that the edits change.
-fn replace(file: &std::path::Path, source: &str, text: &str) -> Result<()> {
-    fs::write(file, source.replace(app::TEXT, &format!("\"{text}\""))).at(file)
 }
 
 #[cfg(test)]
@@ -155,11 +156,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_become_marks() {
-        assert_eq!(mark(br#"data: {"type":"stage","stage":"compile","message":"m"}"#), Some("compile".to_owned()));
-        assert_eq!(mark(br#"data: {"type":"finished","outcome":{}}"#), Some("the CLI ends".to_owned()));
-        for line in [&b"id: 4"[..], b": keep", b"", br#"data: {"type":"progress"}"#] {
-            assert_eq!(mark(line), None);
-        }
+    fn measurements_are_chosen_by_name_and_keep_their_order() {
+        let wanted = |only: &[&str]| {
+            let only = only.iter().map(|&name| name.to_owned()).collect();
+            Options { only, ..Options::default() }.wanted(&Measurement::ALL, Measurement::name)
+        };
+        assert_eq!(wanted(&[]).unwrap(), Measurement::ALL);
+        assert_eq!(wanted(&["pack", "hello"]).unwrap(), [Measurement::Hello, Measurement::Pack]);
+        let error = wanted(&["pack", "hullo"]).unwrap_err();
+        assert!(error.to_string().contains("`hullo`") && error.hint.unwrap().contains("hello, overhead"));
     }
 }

@@ -1,0 +1,81 @@
+//! Another app with dependencies that the server has seen: what is compiled again, and how long its first deployment takes.
+
+use std::fs;
+
+use super::{
+    Found,
+    app::{HELLO, Plain, Project},
+    deploy::{Bench, Pair, turns},
+    figures, report,
+};
+use crate::error::{At, Error, Result};
+
+/// Each round is another app, as each app has one first deployment.
+pub(super) fn measure(bench: &Bench<'_>, hello: &Pair) -> Result<Found> {
+    let mut recompiled = Vec::new();
+    let rounds = turns(bench.rounds, |number, deploys| {
+        let name = format!("{}-{}", hello.app.name, number + 2);
+        let text = format!("App {number}.");
+        if deploys {
+            let mut app = Project::example(bench.repo, &HELLO, bench.temp.join(&name))?;
+            app.rename(name)?;
+            let (time, printed) = bench.deploy(&app, &text)?;
+            recompiled.push(crates(&printed.stderr).ok_or_else(|| {
+                Error::new(format!("the server did not say what it compiled for {}:\n{}", app.name, printed.stderr))
+            })?);
+            return Ok(time);
+        }
+        let mut plain = Project::plain(bench.repo, &HELLO, bench.temp.join(format!("{name}-plain")), Plain::Program)?;
+        // What cargo added for the first one, in the same versions: else its dependencies would not be the compiled ones.
+        let locked = hello.plain.folder.join("Cargo.lock");
+        fs::copy(&locked, plain.folder.join("Cargo.lock")).at(&locked)?;
+        plain.rename(name)?;
+        plain.edit(&text)?;
+        match plain.build(&hello.target)? {
+            (time, 1) => Ok(time),
+            (_, crates) => {
+                Err(Error::new(format!("the bare build of {} compiled {crates} crates, not its own alone", plain.name)))
+            }
+        }
+    })?;
+    let most = recompiled.iter().copied().max().unwrap_or(0);
+    let deployed =
+        format!("first `cargo shuttle deploy` of an app with the dependencies of `examples/{}`, to its first answer", HELLO.name);
+    let built = "`cargo build --release` of the same app as a plain binary, with dependencies already compiled";
+    let text = format!(
+        "Registry crates that the server compiled for it: {most} in all {} rounds, by what it says of cargo's messages.\n\n{}",
+        rounds.len(),
+        report::rounds(&rounds, &deployed, built)
+    );
+    let figures = vec![figures::SECOND_RECOMPILED.count(most), figures::SECOND_DEPLOY.ratio(report::ratio(&rounds))];
+    Ok(Found { figures, text })
+}
+
+/// How many crates from elsewhere were compiled, with the project or for all projects, by the server's own words. `None`: it
+/// does not say.
+fn crates(printed: &str) -> Option<usize> {
+    let count = |text: &str| text.split_whitespace().next()?.parse::<usize>().ok();
+    let lines = || printed.lines().filter_map(|line| line.trim_start().strip_prefix("Compiled "));
+    let with_project = lines().find_map(|line| {
+        let (_, rest) = line.split_once(" of the project, ")?;
+        rest.contains(" from elsewhere;").then(|| count(rest))?
+    })?;
+    let for_all = lines().filter(|line| line.ends_with(" for every project to use")).map(count);
+    Some(with_project + for_all.sum::<Option<usize>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_words_are_counted() {
+        let project = "    Compiled 1 crate of the project, 0 from elsewhere; 62 crates had been compiled before\n";
+        assert_eq!(crates(&format!("   Uploaded as x\n{project}   Built the service\n")), Some(0));
+        assert_eq!(crates(&project.replace(" 0 ", " 3 ")), Some(3));
+        let shared = "    Compiled 57 crates for every project to use\n    Compiled 1 crate for every project to use\n";
+        assert_eq!(crates(&format!("{shared}{project}")), Some(58));
+        assert_eq!(crates(shared), None);
+        assert_eq!(crates(""), None);
+    }
+}
