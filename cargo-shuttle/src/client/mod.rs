@@ -52,6 +52,10 @@ impl ClientError {
                 .hint
                 .clone()
                 .or_else(|| Some(format!("give the server's key to `cargo shuttle login`, or set {}", config::KEY_VARIABLE))),
+            Self::Refused { error, .. } if error.code == ErrorCode::TooLarge => {
+                let list = "`cargo shuttle deploy --dry-run` lists what is sent".to_owned();
+                Some(error.hint.as_ref().map_or(list.clone(), |hint| format!("{hint}\n{list}")))
+            }
             Self::Refused { error, .. } => error.hint.clone().or_else(|| match error.code {
                 ErrorCode::NotFound => Some("deploy it first with `cargo shuttle deploy`".to_owned()),
                 ErrorCode::Unavailable | ErrorCode::TooManyRequests => Some("try again in a moment".to_owned()),

@@ -35,7 +35,6 @@ pub(super) struct Target {
 pub(super) fn run(global: &Global, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
     let mut began = Instant::now();
     let Prepared { targets, written } = prepare(arguments, ui)?;
-    targets.iter().try_for_each(|target| say_secrets(target, ui))?;
     if arguments.dry_run {
         return dry_run::run(&targets, &written, arguments, ui);
     }
@@ -92,6 +91,7 @@ fn one(
     ui: &Ui,
 ) -> Result<Value, Error> {
     let Target { name, plan, secrets } = target;
+    say_secrets(target, ui);
     let packed = pack::pack(plan, &listed.files)?;
     ui.status("Packed", &format!("{} ({} files, {})", plan.package, packed.entries, ui::bytes(packed.size)));
     block_on(async {
@@ -162,8 +162,8 @@ fn prepare(arguments: &Deploy, ui: &Ui) -> Result<Prepared, Error> {
 }
 
 /// How many secrets there are and where they are from, never more of them.
-fn say_secrets(target: &Target, ui: &Ui) -> Result<(), Error> {
-    let Some(secrets) = &target.secrets else { return Ok(()) };
+pub(super) fn say_secrets(target: &Target, ui: &Ui) {
+    let Some(secrets) = &target.secrets else { return };
     let shown = |file: &Path| file.strip_prefix(&target.plan.workspace_root).unwrap_or(file).display().to_string();
     let file = shown(&secrets.file);
     let count = match secrets.set.secrets.len() {
@@ -180,7 +180,6 @@ fn say_secrets(target: &Target, ui: &Ui) -> Result<(), Error> {
              git rm --cached {file} && echo 'Secrets*.toml' >> .gitignore"
         ));
     }
-    Ok(())
 }
 
 /// Refuses files that are sent and not committed, but for those that this very command has written.

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::deploy::{Target, check_committed, print_json};
+use super::deploy::{Target, check_committed, print_json, say_secrets};
 use crate::{
     cli::Deploy,
     error::Error,
@@ -17,7 +17,10 @@ use crate::{
 
 pub(super) fn run(targets: &[Target], written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
     let mut documents = Vec::new();
-    for target in targets {
+    for (index, target) in targets.iter().enumerate() {
+        if arguments.workspace {
+            ui.status("Package", &format!("{} ({} of {})", target.plan.package, index + 1, targets.len()));
+        }
         documents.push(one(target, written, arguments, ui)?);
     }
     print_json(documents, arguments, ui);
@@ -26,6 +29,7 @@ pub(super) fn run(targets: &[Target], written: &BTreeSet<PathBuf>, arguments: &D
 
 fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui) -> Result<Value, Error> {
     let plan = &target.plan;
+    say_secrets(target, ui);
     let listed = pack::list(plan)?;
     let sizes = pack::sizes(plan, &listed.files)?;
     let packed = pack::pack(plan, &listed.files)?;

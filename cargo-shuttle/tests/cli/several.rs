@@ -36,6 +36,15 @@ fn all_are_deployed_one_after_another_each_with_its_own_name_and_secrets() {
 }
 
 #[test]
+fn a_dry_run_lists_each() {
+    let run = Shuttle::bare(&workspace(), &["deploy", "--workspace", "--dry-run", "--output", "json"]).run().ended_with(0);
+    let json = run.json();
+    let projects: Vec<_> = json.as_array().unwrap().iter().map(|one| one["project"].as_str().unwrap()).collect();
+    assert_eq!(projects, ["svc-a", "svc-b"]);
+    run.says(&["Package svc-a (1 of 2)", "Package svc-b (2 of 2)"]);
+}
+
+#[test]
 fn each_urls_line_is_on_stdout() {
     let (project, server) = (workspace(), Server::start());
     server.streams(sse(1, &[finished()])).streams(sse(1, &[finished()]));
