@@ -26,15 +26,23 @@ use crate::{
     config::{Output, Serve},
     data_dir::{self, DataDir, DataDirError},
     db::{Db, DbError},
-    deployment::{Driver, EventStore, instances::Instances, launcher::Launcher, queue},
+    deployment::{
+        Driver, EventStore,
+        instances::Instances,
+        launcher::Launcher,
+        queue,
+        retention::{InUse, Retention},
+    },
     http::{self, Api, hash_key},
     logs::{LogLimits, LogStore},
     process::Spawner,
-    provision::{Postgres, PostgresSource, Provisioner, RedisServers},
+    provision::{PersistFolders, Postgres, PostgresSource, Provisioner, RedisServers},
     proxy::{self, ProxyConfig, Routes},
     sandbox::Sandbox,
+    stored::Stored,
     supervisor::local::LocalSupervisor,
     uids::{UidRange, Uids},
+    vault::Vault,
 };
 
 /// Why the server does not start.
@@ -123,6 +131,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
         tracing::info!("{line}");
     }
     driver.recover().await?;
+    driver.sweep();
 
     let proxy_config = ProxyConfig {
         max_connections: config.limits.max_connections,
@@ -216,11 +225,18 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     let cargo_home = data.join("cargo-home").join("shared");
     std::fs::create_dir_all(&cargo_home)?;
     chown(&cargo_home, uids.fetch(), uids.fetch())?;
+    let vault = Vault::new(db.clone(), config.secrets_key_file.clone().unwrap_or_else(|| data.join("secrets.key")));
+    // Not the end: apps without secrets run all the same.
+    if let Err(error) = vault.check().await {
+        tracing::error!(hint = error.hint(), "{error}");
+    }
     let launcher = Arc::new(Launcher {
         provisioner: Provisioner {
             db: db.clone(),
-            postgres: Postgres::new(postgres_source(config, data, sandbox, uids)?),
+            postgres: Postgres::new(postgres_source(config, data, sandbox, uids)?, config.postgres_extensions.clone()),
             redis: RedisServers::new(sandbox.clone(), data.join("redis"), data.run.join("redis"), uids),
+            persist: PersistFolders::new(data.join("persist"), uids),
+            vault,
         },
         supervisor: Arc::new(LocalSupervisor {
             spawner,
@@ -242,12 +258,29 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         folders: BuildFolders::new(data.join("builds"), limits.max_build_folders_bytes),
         registry: Registry::new(cargo_home),
         toolchains: Toolchains::find()?,
-        artifacts,
+        artifacts: artifacts.clone(),
         limits: limits.clone(),
     };
     let (queue, queue_task) = queue::queue();
-    let instances =
-        Instances::new(Arc::clone(&launcher), Arc::clone(&routes), limits.grace(), Duration::from_secs(limits.max_restart_delay));
+    let archives = Stored::new(data.join("archives"), "tar.gz");
+    let retention = Arc::new(Retention {
+        db: db.clone(),
+        logs: logs.clone(),
+        deployments: data.join("deployments"),
+        archives: archives.clone(),
+        artifacts: artifacts.clone(),
+        keep: limits.keep_deployments,
+        keep_deleted_logs: limits.keep_deleted_logs(),
+        in_use: InUse::default(),
+        sweeping: tokio::sync::Mutex::default(),
+    });
+    let instances = Instances::new(
+        Arc::clone(&launcher),
+        Arc::clone(&routes),
+        retention.in_use.clone(),
+        limits.grace(),
+        Duration::from_secs(limits.max_restart_delay),
+    );
     let driver = Arc::new(Driver {
         db: db.clone(),
         builder,
@@ -255,6 +288,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         instances,
         events,
         queue,
+        retention,
         under_way: Mutex::default(),
         not_stored: Mutex::default(),
         swaps: Mutex::default(),
@@ -267,7 +301,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         logs,
         limits: limits.clone(),
         archive_limits: ArchiveLimits { unpacked_bytes: limits.max_unpacked_bytes, ..ArchiveLimits::default() },
-        archives: data.join("archives"),
+        archives,
         deployments: data.join("deployments"),
         protections: sandbox.tier().describe(),
         stop: stop.clone(),

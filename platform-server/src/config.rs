@@ -38,6 +38,14 @@ pub(crate) struct Serve {
     /// A Postgres to make the apps' databases in, as an administrator [default: an installed one, run by the platform]
     #[arg(long, value_name = "URL", env = "PLATFORM_POSTGRES_URL", hide_env_values = true)]
     pub(crate) postgres_url: Option<String>,
+    /// Postgres extensions that apps may have beside those that Postgres calls trusted, such as postgis; the administrator
+    /// makes them, so name only what is safe for apps that share one Postgres
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) postgres_extensions: Vec<String>,
+    /// The key that secrets are encrypted with, 64 hexadecimal digits; made when it is missing and first needed
+    /// [default: secrets.key in the data directory]
+    #[arg(long, value_name = "FILE", env = "PLATFORM_SECRETS_KEY_FILE")]
+    pub(crate) secrets_key_file: Option<PathBuf>,
     /// The program that loads apps [default: platform-runner beside platform-server]
     #[arg(long, value_name = "FILE")]
     pub(crate) runner: Option<PathBuf>,
@@ -81,6 +89,12 @@ pub(crate) struct Limits {
     /// Total size of the build folders, in bytes; the least recently used go first
     #[arg(long, value_name = "BYTES", default_value_t = 20 * 1024 * 1024 * 1024)]
     pub(crate) max_build_folders_bytes: u64,
+    /// Deployments of each project whose files are kept, beside the one that serves; at least one
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep_deployments: u32,
+    /// How long the logs of a deleted project are kept, in days
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub(crate) keep_deleted_logs: u32,
     /// Longest start of an app until it answers its first request, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) start_timeout: u64,
@@ -114,6 +128,10 @@ impl Limits {
 
     pub(crate) fn start(&self) -> Duration {
         Duration::from_secs(self.start_timeout)
+    }
+
+    pub(crate) fn keep_deleted_logs(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_deleted_logs) * 24 * 60 * 60)
     }
 
     pub(crate) fn grace(&self) -> Duration {

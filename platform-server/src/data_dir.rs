@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::deployment::Digest;
 
 /// Longest path of a socket that the kernel takes, in bytes, less what is below the run directory.
-const MAX_RUN_DIR: usize = 107 - "/redis/9223372036854775807/redis.sock".len();
+const MAX_RUN_DIR: usize = 107 - "/redis/app_0123456789abcdef/redis.sock".len();
 
 /// A data directory that this server holds.
 #[derive(Debug)]
@@ -98,10 +98,11 @@ impl DataDir {
         fs::set_permissions(&path, fs::Permissions::from_mode(if root { 0o711 } else { 0o700 })).map_err(at(&path))?;
         let run = run_dir(&path, root)?;
         let this = Self { root: path, run, _lock: lock };
-        for folder in ["archives", "artifacts", "builds", "cargo-home", "deployments", "logs", "redis"] {
+        for folder in ["archives", "artifacts", "builds", "cargo-home", "deployments", "logs", "persist", "redis"] {
             let folder = this.root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
-            let mode = if folder.ends_with("deployments") || folder.ends_with("redis") { 0o711 } else { 0o700 };
+            // Apps and Redis pass through to what is theirs.
+            let mode = if ["deployments", "persist", "redis"].iter().any(|name| folder.ends_with(name)) { 0o711 } else { 0o700 };
             fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).map_err(at(&folder))?;
         }
         Ok(this)

@@ -17,8 +17,10 @@ mod process;
 mod provision;
 mod proxy;
 mod sandbox;
+mod stored;
 mod supervisor;
 mod uids;
+mod vault;
 
 use std::{io::Write, process::ExitCode};
 

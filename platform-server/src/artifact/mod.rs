@@ -3,9 +3,11 @@
 pub(crate) mod manifest;
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
@@ -15,6 +17,7 @@ use shuttle_abi::Manifest;
 use crate::{
     build::{blocking, is_disk_full},
     deployment::Digest,
+    stored::Stored,
 };
 use manifest::ReadManifestError;
 
@@ -54,16 +57,21 @@ impl ArtifactError {
 /// The folder of all artifacts.
 #[derive(Debug, Clone)]
 pub(crate) struct ArtifactStore {
-    folder: PathBuf,
+    files: Stored,
 }
 
 impl ArtifactStore {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { files: Stored::new(folder, "so") }
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(format!("{}.so", digest.as_str()))
+        self.files.path(digest)
+    }
+
+    /// Removes those that are not `kept`, if they were stored before this time.
+    pub(crate) fn remove_stale(&self, kept: &HashSet<String>, before: SystemTime) -> io::Result<()> {
+        self.files.remove_stale(kept, before)
     }
 
     /// Copies `file`, a path below `target`, into the store.
@@ -71,8 +79,8 @@ impl ArtifactStore {
     /// The target folder belongs to the build, which may have left a link there to something that only the server can
     /// read; so the path is resolved without following any.
     pub(crate) async fn store(&self, target: &Path, file: &Path, max_bytes: u64) -> Result<Digest, ArtifactError> {
-        let (folder, target, file) = (self.folder.clone(), target.to_path_buf(), file.to_path_buf());
-        blocking(move || Ok(copy(&folder, &target, &file, max_bytes))).await?
+        let (files, target, file) = (self.files.clone(), target.to_path_buf(), file.to_path_buf());
+        blocking(move || Ok(copy(&files, &target, &file, max_bytes))).await?
     }
 
     /// Reads the manifest of the crate out of a stored artifact.
@@ -82,7 +90,7 @@ impl ArtifactStore {
     }
 }
 
-fn copy(folder: &Path, target: &Path, file: &Path, max_bytes: u64) -> Result<Digest, ArtifactError> {
+fn copy(files: &Stored, target: &Path, file: &Path, max_bytes: u64) -> Result<Digest, ArtifactError> {
     let base = File::open(target)?;
     let opened = openat2(
         &base,
@@ -100,7 +108,7 @@ fn copy(folder: &Path, target: &Path, file: &Path, max_bytes: u64) -> Result<Dig
     if metadata.len() > max_bytes {
         return Err(ArtifactError::TooLarge(max_bytes));
     }
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    let mut temporary = files.temporary()?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 256 * 1024]);
     // Bounded again: the file may still grow.
     let mut source = (&mut source).take(max_bytes);
@@ -113,14 +121,10 @@ fn copy(folder: &Path, target: &Path, file: &Path, max_bytes: u64) -> Result<Dig
         temporary.write_all(&buffer[..length])?;
     }
     let digest = Digest::new(&hash.finalize());
-    let path = folder.join(format!("{}.so", digest.as_str()));
-    if !path.exists() {
-        temporary.as_file().sync_all()?;
-        // The loader opens it again, or the kernel executes it, through /proc and as another user; the folder keeps
-        // everybody else out.
-        fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        temporary.persist(&path).map_err(|error| error.error)?;
-    }
+    // The loader opens it again, or the kernel executes it, through /proc and as another user; the folder keeps everybody
+    // else out.
+    fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    files.store(temporary, &digest)?;
     Ok(digest)
 }
 

@@ -3,7 +3,7 @@
 use platform_wire::{ArchiveIndex, ProjectName, Resource, State};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Db, DbError, now_ms};
+use super::{Db, DbError, ResourceRow, now_ms, resources};
 use crate::deployment::{Built, Deployed, Deployment, Digest, Failed, Loaded, Meta, Queued};
 
 /// A project that is not deleted.
@@ -21,6 +21,8 @@ pub(crate) struct NewDeployment {
     pub(crate) project: ProjectName,
     pub(crate) archive: Digest,
     pub(crate) index: ArchiveIndex,
+    /// The set of secrets that it names, if it names one.
+    pub(crate) secrets: Option<String>,
 }
 
 const SELECT: &str = "SELECT d.*, p.name AS project_name FROM deployment d JOIN project p ON p.id = d.project_id";
@@ -43,6 +45,7 @@ fn deployment(row: &Row<'_>) -> Result<Deployment, DbError> {
         project: text("project_name")?.parse().map_err(corrupt)?,
         archive: text("archive")?.parse().map_err(corrupt)?,
         index: serde_json::from_str(&text("archive_index")?).map_err(corrupt)?,
+        secrets: row.get("secrets")?,
         created_at_ms: row.get("created_at")?,
         updated_at_ms: row.get("updated_at")?,
     };
@@ -122,16 +125,14 @@ impl Db {
                 "INSERT INTO project (name, created_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET deleted_at = NULL",
                 params![new.project.as_str(), now],
             )?;
+            let project_id: i64 =
+                transaction.query_row("SELECT id FROM project WHERE name = ?1", [new.project.as_str()], |row| row.get(0))?;
+            let secrets = super::secrets::choose(&transaction, project_id, new.secrets)?;
+            let index = serde_json::to_string(&new.index).map_err(corrupt)?;
             transaction.execute(
-                "INSERT INTO deployment (id, project_id, state, archive, archive_index, created_at, updated_at)
-                 VALUES (?1, (SELECT id FROM project WHERE name = ?2), 'queued', ?3, ?4, ?5, ?5)",
-                params![
-                    new.id,
-                    new.project.as_str(),
-                    new.archive.as_str(),
-                    serde_json::to_string(&new.index).map_err(corrupt)?,
-                    now
-                ],
+                "INSERT INTO deployment (id, project_id, state, archive, archive_index, secrets, created_at, updated_at)
+                 VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?6)",
+                params![new.id, project_id, new.archive.as_str(), index, secrets, now],
             )?;
             let stored = select(&transaction, "WHERE d.id = ?1", [&new.id])?;
             transaction.commit()?;
@@ -184,10 +185,7 @@ impl Db {
                 params![project.id, now],
             )?;
             transaction.execute("UPDATE project SET deleted_at = ?2 WHERE id = ?1", params![project.id, now])?;
-            let kept = transaction
-                .prepare("SELECT name, kind FROM resource WHERE project_id = ?1 ORDER BY id")?
-                .query_map([project.id], |row| Ok(Resource { name: row.get(0)?, kind: row.get(1)? }))?
-                .collect::<Result<Vec<_>, _>>()?;
+            let kept = resources::of_project(&transaction, project.id)?.iter().map(ResourceRow::to_wire).collect();
             transaction.commit()?;
             Ok(Some((ids, kept)))
         })
@@ -230,10 +228,10 @@ impl Db {
         .await
     }
 
-    /// The ids of all deployments that were ever stored.
+    /// The ids of all deployments that have files.
     pub(crate) async fn deployment_ids(&self) -> Result<std::collections::HashSet<String>, DbError> {
         self.call(|db| {
-            let mut statement = db.prepare("SELECT id FROM deployment")?;
+            let mut statement = db.prepare("SELECT id FROM deployment WHERE files_removed = 0")?;
             let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
             Ok(ids)
         })

@@ -5,6 +5,8 @@
 
 mod deployments;
 mod resources;
+mod retention;
+mod secrets;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,13 +15,13 @@ use std::{
 };
 
 use crate::data_dir::private_file;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 pub(crate) use deployments::{NewDeployment, ProjectRow};
-pub(crate) use resources::ResourceRow;
+pub(crate) use resources::{MAX_RESOURCES, ResourceRow};
 
-/// Version of `schema.sql`, kept in the file's `user_version`.
-const SCHEMA_VERSION: u32 = 1;
+/// What makes each version of the schema out of the one before. The file's `user_version` says how many it has had.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Why the database could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,10 @@ pub(crate) enum DbError {
     /// Another change came first: the row is not in the state it was read in.
     #[error("the deployment has changed meanwhile")]
     Changed,
+    #[error("the project has no set of secrets `{0}`")]
+    UnknownSecrets(String),
+    #[error("the project has {MAX_RESOURCES} databases and the like already")]
+    TooManyResources,
 }
 
 impl DbError {
@@ -54,19 +60,12 @@ impl Db {
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
         // It holds credentials, and the folders around it let others pass. SQLite's other files take this one's mode.
         private_file(path).map_err(|error| DbError::File(path.to_path_buf(), error))?;
-        let connection = Connection::open(path)?;
+        let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         // FULL: what was acknowledged to a client survives a loss of power, not only a crash.
-        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
-        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        match version {
-            0 => connection.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
-                include_str!("schema.sql")
-            ))?,
-            SCHEMA_VERSION => {}
-            newer => return Err(DbError::Newer(newer)),
-        }
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+        migrate(&mut connection, &MIGRATIONS)?;
+        connection.execute_batch("PRAGMA foreign_keys = ON;")?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -115,8 +114,79 @@ impl Db {
     }
 }
 
+/// Brings the schema up to date: all of it, or nothing.
+fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), DbError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let missing = migrations.get(version as usize..).ok_or(DbError::Newer(version))?;
+    for migration in missing {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", migrations.len() as u32)?;
+    Ok(transaction.commit()?)
+}
+
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(db: &Connection) -> Vec<(String, String, String)> {
+        let sql = "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY 1, 2";
+        let mut statement = db.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_of_version_1_becomes_one_of_today_and_keeps_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let mut old = Connection::open(&path).unwrap();
+        migrate(&mut old, &MIGRATIONS[..1]).unwrap();
+        let digest = "0".repeat(64);
+        old.execute_batch(&format!(
+            "INSERT INTO project VALUES (7, 'app', 1, NULL);
+             INSERT INTO deployment VALUES (3, 'd3', 7, 'queued', '{digest}', '{{}}', NULL, NULL, NULL, NULL, 5, 6);
+             INSERT INTO resource VALUES (4, 7, 'postgres', 'pool', 'app_01', 'ff', 2);"
+        ))
+        .unwrap();
+        drop(old);
+
+        let db = Db::open(&path).unwrap();
+        let kept = db.resources(7).await.unwrap();
+        assert_eq!((kept[0].instance.as_str(), kept[0].name.as_str(), kept[0].handle.as_str()), ("", "pool", "app_01"));
+        let fresh = ResourceRow { handle: "app_02".into(), ..kept[0].clone() };
+        assert_eq!(db.resource(7, fresh.clone()).await.unwrap().handle, "app_01", "the unnamed one is the old one");
+        let second = ResourceRow { instance: "second".into(), ..fresh };
+        assert_eq!(db.resource(7, second).await.unwrap().handle, "app_02");
+        assert_eq!(db.deployment_ids().await.unwrap(), ["d3".to_owned()].into());
+
+        let new = Db::open(&folder.path().join("new.db")).unwrap();
+        assert_eq!(columns(&db.connection.lock().unwrap()), columns(&new.connection.lock().unwrap()));
+        drop(db);
+        assert_eq!(Db::open(&path).unwrap().resources(7).await.unwrap().len(), 2, "opened again, nothing is lost");
+    }
+
+    #[test]
+    fn a_file_of_a_newer_server_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("platform.db");
+        Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99; CREATE TABLE theirs (a);").unwrap();
+        assert!(matches!(Db::open(&path), Err(DbError::Newer(99))));
+        let left: u32 = Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 99);
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let mut db = Connection::open_in_memory().unwrap();
+        assert!(migrate(&mut db, &["CREATE TABLE a (b);", "CREATE TABLE c (d); not SQL"]).is_err());
+        assert_eq!(columns(&db), []);
+    }
 }

@@ -18,6 +18,7 @@ use super::{
     launcher::{LaunchError, Launcher},
     policy,
     queue::{Queue, QueueTask},
+    retention::Retention,
 };
 use crate::{
     build::{BuildError, Builder},
@@ -34,6 +35,7 @@ pub(crate) struct Driver {
     pub(crate) instances: Instances,
     pub(crate) events: EventStore,
     pub(crate) queue: Queue,
+    pub(crate) retention: Arc<Retention>,
     /// Deployments that are being driven, and how to stop that.
     pub(crate) under_way: Mutex<HashMap<String, CancellationToken>>,
     /// What could not be stored in the database, for those who ask until the next start.
@@ -50,13 +52,11 @@ struct Gone;
 impl Driver {
     /// Takes up what an earlier server left, then builds what is queued, until the server stops.
     pub(crate) async fn run(self: Arc<Self>, task: QueueTask) {
-        let driver = Arc::clone(&self);
         let builds = self.builder.limits.builds();
-        task.run(builds, self.events.clone(), self.stop.clone(), move |queued| {
-            let driver = Arc::clone(&driver);
-            async move { driver.build(queued).await }
-        })
-        .await;
+        let (builder, superseder) = (Arc::clone(&self), Arc::clone(&self));
+        let build = move |queued| Arc::clone(&builder).build(queued);
+        let supersede = move |queued, by| Arc::clone(&superseder).supersede(queued, by);
+        task.run(builds, self.events.clone(), self.stop.clone(), build, supersede).await;
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -127,7 +127,53 @@ impl Driver {
         let _alone = swap.lock().await;
         self.instances.remove(project.id).await;
         self.launcher.provisioner.redis.stop_project(project.id).await;
+        self.launcher.logs.end(&project.name);
+        self.sweep();
         Ok(Some(kept))
+    }
+
+    /// Ends a deployment that has not come to rest. `false`: it has, or there is none.
+    pub(crate) async fn cancel(&self, id: &str) -> Result<bool, DbError> {
+        let failure = Failure {
+            kind: FailureKind::Cancelled,
+            message: "it was cancelled".to_owned(),
+            hint: None,
+            exit_status: None,
+            log: Vec::new(),
+        };
+        let (from, failed) = match self.db.deployment(id.to_owned()).await? {
+            Some(Deployment::Queued(queued)) => (State::Queued, queued.failed(failure.clone())),
+            Some(Deployment::Built(built)) if built.superseded_by.is_none() => (State::Built, built.failed(failure.clone())),
+            Some(Deployment::Loaded(loaded)) => (State::Loaded, loaded.unloaded().failed(failure.clone())),
+            _ => return Ok(false),
+        };
+        let token = self.token(id);
+        // Only then is its work ended: should it come to rest meanwhile, it has not been cancelled.
+        match self.db.swap(from, Deployment::Error(failed)).await {
+            Err(DbError::Changed) => return Ok(false),
+            other => other?,
+        }
+        self.events.append(id, &Event::State { state: State::Error });
+        self.finish(id, Outcome::Failed { failure });
+        if let Some(token) = token {
+            token.cancel();
+        }
+        Ok(true)
+    }
+
+    /// A newer deployment waits to be built in this one's place.
+    async fn supersede(self: Arc<Self>, queued: Queued, by: String) {
+        let id = queued.meta.id.clone();
+        let failure = Failure {
+            kind: FailureKind::Superseded,
+            message: format!("the newer deployment {by} took its place before it was built"),
+            hint: None,
+            exit_status: None,
+            log: Vec::new(),
+        };
+        if self.change(State::Queued, Deployment::Error(queued.failed(failure))).await.is_ok() {
+            self.finish(&id, Outcome::Superseded { by });
+        }
     }
 
     async fn build(self: Arc<Self>, queued: Queued) {
@@ -135,6 +181,7 @@ impl Driver {
         let (meta, files) = (queued.meta.clone(), self.launcher.files(&queued.meta.id));
         let (events, id) = (self.events.clone(), meta.id.clone());
         let tell = move |event: Event| events.append(&id, &event);
+        let storing = self.retention.in_use.hold_to_store(&meta.id);
         match self.builder.build(&meta, &files, &tell, &cancel).await {
             Ok((artifact, manifest)) => {
                 let built = queued.built(artifact, manifest);
@@ -155,6 +202,14 @@ impl Driver {
                 self.fail(State::Queued, Deployment::Error(queued.failed(failure))).await;
             }
         }
+        drop(storing);
+        self.sweep();
+    }
+
+    /// Removes what a deployment that has come to rest has made too old.
+    pub(crate) fn sweep(&self) {
+        let retention = Arc::clone(&self.retention);
+        self.tasks.spawn(async move { retention.sweep().await });
     }
 
     fn spawn_activation(self: &Arc<Self>, built: Built) {
@@ -167,6 +222,7 @@ impl Driver {
                 _ = driver.activate(built) => {}
                 () = cancel.cancelled() => {}
             }
+            driver.sweep();
         });
     }
 
@@ -200,7 +256,7 @@ impl Driver {
         stage(Stage::Probe, "waiting for its first answer");
         match self.launcher.answer(instance, &built).await {
             Ok((instance, upstream)) => {
-                let target = Target::new(TargetState::Ready(upstream));
+                let target = Target::new(upstream.map_or(TargetState::Background, TargetState::Ready));
                 self.go_live(loaded, instance, target).await
             }
             Err(error) => self.not_launched(State::Loaded, loaded.unloaded(), &error).await,

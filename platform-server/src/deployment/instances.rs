@@ -19,6 +19,7 @@ use super::{
     Built,
     launcher::{LaunchError, Launcher},
     policy,
+    retention::{Hold, InUse},
 };
 use crate::{
     db::now_ms,
@@ -34,6 +35,7 @@ const STARTS_AT_ONCE: usize = 8;
 pub(crate) struct Instances {
     launcher: Arc<Launcher>,
     routes: Arc<Routes>,
+    in_use: InUse,
     grace: Duration,
     max_restart_delay_ms: u64,
     starts: Arc<Semaphore>,
@@ -58,10 +60,17 @@ struct Status {
 }
 
 impl Instances {
-    pub(crate) fn new(launcher: Arc<Launcher>, routes: Arc<Routes>, grace: Duration, max_restart_delay: Duration) -> Self {
+    pub(crate) fn new(
+        launcher: Arc<Launcher>,
+        routes: Arc<Routes>,
+        in_use: InUse,
+        grace: Duration,
+        max_restart_delay: Duration,
+    ) -> Self {
         Self {
             launcher,
             routes,
+            in_use,
             grace,
             max_restart_delay_ms: u64::try_from(max_restart_delay.as_millis()).unwrap_or(u64::MAX),
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
@@ -76,7 +85,8 @@ impl Instances {
 
     /// Starts what the database says is deployed. Requests wait for it.
     pub(crate) fn wake(&self, built: Built) {
-        self.install(built, None, Target::new(TargetState::Starting));
+        let state = if built.serves_http() { TargetState::Starting } else { TargetState::Background };
+        self.install(built, None, Target::new(state));
     }
 
     fn install(&self, built: Built, instance: Option<Box<dyn Instance>>, target: Arc<Target>) {
@@ -87,6 +97,7 @@ impl Instances {
         self.routes.set(&project, Arc::clone(&target));
         let keep = Keep {
             launcher: Arc::clone(&self.launcher),
+            _files: self.in_use.hold(&built.meta.id),
             starts: Arc::clone(&self.starts),
             built,
             target,
@@ -146,6 +157,8 @@ impl Instances {
 /// What a keeper's task owns.
 struct Keep {
     launcher: Arc<Launcher>,
+    /// It works in them until it has ended, also after a newer deployment has taken its place.
+    _files: Hold,
     starts: Arc<Semaphore>,
     built: Built,
     target: Arc<Target>,
@@ -191,20 +204,27 @@ impl Keep {
 
     async fn launch(&self) -> Result<Box<dyn Instance>, String> {
         self.set("starting");
-        self.target.set(TargetState::Starting);
+        self.route(TargetState::Starting);
         let told = |error: LaunchError| error.to_string();
         let spec = self.launcher.provide(&self.built).await.map_err(told)?;
         // After what it needs is there: waiting for a database must not keep others from starting.
         let _permit = self.starts.acquire().await;
         let instance = self.launcher.start(spec).await.map_err(told)?;
         let (instance, upstream) = self.launcher.answer(instance, &self.built).await.map_err(told)?;
-        self.target.set(TargetState::Ready(upstream));
+        self.route(upstream.map_or(TargetState::Background, TargetState::Ready));
         Ok(instance)
+    }
+
+    /// Tells the proxy how the instance is. How a background service is makes no difference to it.
+    fn route(&self, state: TargetState) {
+        if self.built.serves_http() {
+            self.target.set(state);
+        }
     }
 
     fn crashed(&self, why: &str, delay: Duration) {
         // For a pause that a request can wait out, it does.
-        self.target.set(if delay < Duration::from_secs(1) { TargetState::Starting } else { TargetState::Down });
+        self.route(if delay < Duration::from_secs(1) { TargetState::Starting } else { TargetState::Down });
         self.set("crashed");
         self.status.lock().unwrap_or_else(PoisonError::into_inner).restarts += 1;
         let when = if delay.is_zero() { "at once".to_owned() } else { format!("in {:.1} s", delay.as_secs_f32()) };

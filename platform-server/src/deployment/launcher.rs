@@ -7,9 +7,12 @@ use std::{
 };
 
 use platform_wire::{Failure, FailureKind, LogLine};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Built;
+use super::{
+    Built,
+    probe::Probe,
+    settings::{self, Refused},
+};
 use crate::{
     address::AppAddress,
     artifact::ArtifactStore,
@@ -22,8 +25,6 @@ use crate::{
 
 /// Lines of the app's log that are told with a failure.
 const LAST_LINES: usize = 20;
-/// Pause before an instance that gave no answer is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a deployment does not run.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,10 @@ pub(crate) enum LaunchError {
     NotReady(Duration),
     #[error("the app did not start: it listens, but gave no HTTP answer within {} s", .0.as_secs())]
     NoAnswer(Duration),
+    #[error("the app is not healthy: at its health path {path} it answered with status {status}")]
+    Unhealthy { path: String, status: u16 },
+    #[error(transparent)]
+    Setting(#[from] Refused),
 }
 
 impl LaunchError {
@@ -43,7 +48,9 @@ impl LaunchError {
         match self {
             Self::Provision(_) => FailureKind::Provision,
             Self::Start(StartError::Io(_)) => FailureKind::Internal,
-            Self::Start(_) | Self::NotReady(_) | Self::NoAnswer(_) => FailureKind::Start,
+            Self::Start(_) | Self::NotReady(_) | Self::NoAnswer(_) | Self::Unhealthy { .. } => FailureKind::Start,
+            // As what else a manifest says wrong.
+            Self::Setting(_) => FailureKind::Build,
         }
     }
 
@@ -55,6 +62,10 @@ impl LaunchError {
             Self::NotReady(_) => {
                 "the annotated function must return its service, not serve it itself; if it needs longer, raise the server's --start-timeout".into()
             }
+            Self::Unhealthy { path, .. } => {
+                format!("{path} has to answer GET with a status of 2xx or 3xx once the app can serve, with 503 until then")
+            }
+            Self::Setting(refused) => refused.hint.clone(),
             Self::NoAnswer(_) => "any answer to a request for / counts, an error too; if it needs longer, raise the server's --start-timeout".into(),
         }
     }
@@ -82,10 +93,11 @@ impl Launcher {
     /// Provisions, and describes the instance.
     pub(crate) async fn provide(&self, built: &Built) -> Result<InstanceSpec, LaunchError> {
         let meta = &built.meta;
+        settings::check(&built.manifest.service)?;
         if let Some(gid) = self.uids.app(meta.project_id) {
             only_for(&self.deployments.join(&meta.id), gid).map_err(StartError::Io)?;
         }
-        let resources = self.provisioner.provide(meta.project_id, &meta.project, &built.manifest.resources).await?;
+        let resources = self.provisioner.provide(meta, &built.manifest.resources).await?;
         Ok(InstanceSpec {
             project: meta.project.clone(),
             deployment: meta.id.clone(),
@@ -105,33 +117,43 @@ impl Launcher {
         Ok(self.supervisor.start(spec).await.map_err(StartError::Io)?)
     }
 
-    /// Waits until the instance has answered a request. An instance that does not is dropped, which ends it.
+    /// Waits until the instance has answered a request, or, where it answers none, until it says that it is ready. One that
+    /// does not is ended.
     pub(crate) async fn answer(
         &self,
         mut instance: Box<dyn Instance>,
         built: &Built,
-    ) -> Result<(Box<dyn Instance>, Upstream), LaunchError> {
+    ) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
         let limit = self.start_timeout;
         let deadline = tokio::time::Instant::now() + limit;
         let Ok(ready) = tokio::time::timeout_at(deadline, instance.ready()).await else {
             instance.stop(Duration::ZERO).await;
             return Err(LaunchError::NotReady(limit));
         };
-        let upstream = ready?;
-        let host = self.address.host(&built.meta.project);
-        let ended = tokio::select! {
-            asked = tokio::time::timeout_at(deadline, ask(&upstream, &host)) => match asked {
-                Ok(()) => None,
-                Err(_) => Some(LaunchError::NoAnswer(limit)),
-            },
-            exit = instance.ended() => Some(StartError::Ended { exit }.into()),
+        let Some(upstream) = ready? else { return Ok((instance, None)) };
+        let probed = tokio::select! {
+            probed = self.probe(&upstream, built, deadline) => probed,
+            exit = instance.ended() => Err(StartError::Ended { exit }.into()),
         };
-        match ended {
-            None => Ok((instance, upstream)),
-            Some(error) => {
+        match probed {
+            Ok(()) => Ok((instance, Some(upstream))),
+            Err(error) => {
                 instance.stop(Duration::ZERO).await;
                 Err(error)
             }
+        }
+    }
+
+    async fn probe(&self, upstream: &Upstream, built: &Built, deadline: tokio::time::Instant) -> Result<(), LaunchError> {
+        let path = built.manifest.service.settings.health_path.as_deref();
+        let (probe, host) = (path.map_or(Probe::Any, Probe::Health), self.address.host(&built.meta.project));
+        let mut last = None;
+        let asked = tokio::time::timeout_at(deadline, probe.ask(upstream, &host, |status| last = Some(status))).await;
+        let unhealthy = |status| LaunchError::Unhealthy { path: path.unwrap_or("/").to_owned(), status };
+        match (asked, last) {
+            (Ok(answered), _) => answered.map_err(unhealthy),
+            (Err(_), Some(status)) => Err(unhealthy(status)),
+            (Err(_), None) => Err(LaunchError::NoAnswer(self.start_timeout)),
         }
     }
 
@@ -146,7 +168,11 @@ impl Launcher {
     pub(crate) async fn failure(&self, built: &Built, error: &LaunchError) -> Failure {
         let exit_status = match error {
             LaunchError::Start(error) => error.exit(),
-            LaunchError::Provision(_) | LaunchError::NotReady(_) | LaunchError::NoAnswer(_) => None,
+            LaunchError::Provision(_)
+            | LaunchError::NotReady(_)
+            | LaunchError::NoAnswer(_)
+            | LaunchError::Unhealthy { .. }
+            | LaunchError::Setting(_) => None,
         };
         let log: Vec<LogLine> = self
             .logs
@@ -171,27 +197,4 @@ fn only_for(folder: &Path, gid: u32) -> std::io::Result<()> {
 /// Folder of a deployment's own files, below the folder of all deployments.
 pub(crate) fn files(deployments: &Path, id: &str) -> PathBuf {
     deployments.join(id).join("files")
-}
-
-/// Asks until there is an answer.
-async fn ask(upstream: &Upstream, host: &str) {
-    while !ask_once(upstream, host).await.unwrap_or(false) {
-        tokio::time::sleep(ASK_AGAIN).await;
-    }
-}
-
-async fn ask_once(upstream: &Upstream, host: &str) -> std::io::Result<bool> {
-    match upstream {
-        Upstream::Unix(path) => exchange(tokio::net::UnixStream::connect(path).await?, host).await,
-        Upstream::Tcp(address) => exchange(tokio::net::TcpStream::connect(address).await?, host).await,
-    }
-}
-
-/// `OPTIONS`, because it is the one method that every server answers and that runs nobody's handler.
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: &str) -> std::io::Result<bool> {
-    let request = format!("OPTIONS / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: platform-server\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut start = [0; 7];
-    stream.read_exact(&mut start).await?;
-    Ok(&start == b"HTTP/1.")
 }

@@ -12,8 +12,10 @@
 //! - [`policy`]: what may follow, as pure functions.
 //! - [`queue`]: which deployment is built next.
 //! - [`driver`]: the only writer of a deployment's state; drives each from where it is to where it ends.
-//! - [`launcher`]: from an artifact to an instance that answers.
+//! - [`settings`]: what of an annotation's settings this server honours.
+//! - [`launcher`]: from an artifact to an instance that answers, by its first request ([`probe`]).
 //! - [`instances`]: keeps what is deployed running, and restarts it when it ends.
+//! - [`retention`]: how long files are kept.
 //! - [`events`]: what a client follows.
 
 pub(crate) mod driver;
@@ -21,7 +23,10 @@ pub(crate) mod events;
 pub(crate) mod instances;
 pub(crate) mod launcher;
 pub(crate) mod policy;
+mod probe;
 pub(crate) mod queue;
+pub(crate) mod retention;
+mod settings;
 pub(crate) mod state;
 
 pub(crate) use driver::Driver;

@@ -56,9 +56,17 @@ impl Queue {
 
 impl QueueTask {
     /// Starts builds until `stop`, at most `builds` at a time and one for each project; then waits for those under way.
-    pub(crate) async fn run<F>(mut self, builds: usize, events: EventStore, stop: CancellationToken, build: impl Fn(Queued) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
+    /// Of one project's, only the newest waits; those that it takes the place of are given to `supersede`.
+    pub(crate) async fn run<B, S>(
+        mut self,
+        builds: usize,
+        events: EventStore,
+        stop: CancellationToken,
+        build: impl Fn(Queued) -> B,
+        supersede: impl Fn(Queued, String) -> S,
+    ) where
+        B: Future<Output = ()> + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
     {
         let (mut waiting, mut building) = (Vec::<Queued>::new(), Vec::<i64>::new());
         let mut told = Vec::<(String, u32)>::new();
@@ -81,7 +89,13 @@ impl QueueTask {
             tokio::select! {
                 () = stop.cancelled() => break,
                 message = self.receiver.recv() => match message {
-                    Some(Message::Waiting(queued)) => waiting.push(*queued),
+                    Some(Message::Waiting(queued)) => {
+                        let (project, seq) = (queued.meta.project_id, queued.meta.seq);
+                        for older in waiting.extract_if(.., |other| other.meta.project_id == project && other.meta.seq < seq) {
+                            tasks.spawn(supersede(older, queued.meta.id.clone()));
+                        }
+                        waiting.push(*queued);
+                    }
                     Some(Message::Done(project)) => building.retain(|busy| *busy != project),
                     None => break,
                 },

@@ -4,7 +4,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use platform_wire::{ArchiveIndex, Failure, ProjectName, State};
-use shuttle_abi::Manifest;
+use shuttle_abi::{Kind, Manifest};
 
 /// SHA-256 of a stored file, lower-case hexadecimal: its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,6 +43,8 @@ pub(crate) struct Meta {
     pub(crate) project: ProjectName,
     pub(crate) archive: Digest,
     pub(crate) index: ArchiveIndex,
+    /// Id of the set of secrets that it is started with.
+    pub(crate) secrets: Option<String>,
     pub(crate) created_at_ms: i64,
     pub(crate) updated_at_ms: i64,
 }
@@ -103,6 +105,11 @@ impl Queued {
 }
 
 impl Built {
+    /// Whether it is sent requests; a background service is not.
+    pub(crate) fn serves_http(&self) -> bool {
+        self.manifest.service.kind == Kind::Http
+    }
+
     pub(crate) fn loaded(self) -> Loaded {
         Loaded { built: self }
     }

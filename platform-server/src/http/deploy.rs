@@ -1,7 +1,7 @@
 //! `POST /deploy`: receives an archive as a stream, checks and unpacks it, and hands it to the driver. What is answered
 //! with 202 is on the disk and in the database.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -30,6 +30,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Deserialize)]
 pub(super) struct Parameters {
     project: Option<String>,
+    /// Id of a set of secrets.
+    secrets: Option<String>,
 }
 
 pub(super) async fn deploy(
@@ -53,7 +55,7 @@ pub(super) async fn deploy(
     }
     let (archive, digest) = received?;
     // In a task of its own: a client that goes away now has sent everything, and nothing must be left half done.
-    let accepting = tokio::spawn(async move { accept(&api, project, archive, digest).await });
+    let accepting = tokio::spawn(async move { accept(&api, project, parameters.secrets, archive, digest).await });
     let deployment = accepting.await.map_err(io::Error::other)??;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
@@ -62,13 +64,15 @@ pub(super) async fn deploy(
 async fn accept(
     api: &Arc<Api>,
     project: ProjectName,
+    secrets: Option<String>,
     archive: tempfile::NamedTempFile,
     digest: Digest,
 ) -> Result<Deployment, Error> {
     let id = new_id()?;
-    let stored = api.archives.join(format!("{}.tar.gz", digest.as_str()));
-    let index = place(api, &id, archive, stored).await?;
-    let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index };
+    // Until the row refers to it, nothing else says that the archive is needed.
+    let _storing = api.driver.retention.in_use.hold_to_store(&id);
+    let index = place(api, &id, archive, digest.clone()).await?;
+    let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index, secrets };
     match api.driver.submit(new).await {
         Ok(deployment) => Ok(deployment.to_wire(api.driver.launcher.address.url(&project))),
         Err(error) => {
@@ -82,7 +86,7 @@ async fn accept(
 /// Writes the body to a file beside the archives, never holding more than a piece of it.
 async fn receive(api: &Api, stream: &mut BodyDataStream) -> Result<(tempfile::NamedTempFile, Digest), Error> {
     let archives = api.archives.clone();
-    let temporary = blocking(move || tempfile::NamedTempFile::new_in(archives)).await?;
+    let temporary = blocking(move || archives.temporary()).await?;
     let mut file = tokio::fs::File::from_std(temporary.as_file().try_clone()?);
     let (mut hash, mut received) = (Sha256::new(), 0u64);
     while let Some(piece) = stream.next().await {
@@ -115,8 +119,9 @@ async fn drain(stream: &mut BodyDataStream, most: u64) {
 }
 
 /// Unpacks the archive into the deployment's own folder and keeps it under its digest.
-async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, stored: PathBuf) -> Result<ArchiveIndex, Error> {
+async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, digest: Digest) -> Result<ArchiveIndex, Error> {
     let (deployments, id, limits) = (api.deployments.clone(), id.to_owned(), api.archive_limits.clone());
+    let archives = api.archives.clone();
     blocking(move || {
         let folder = deployments.join(&id);
         // The server's alone, until the app it belongs to is started.
@@ -125,8 +130,8 @@ async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, store
         let unpacked = (|| {
             let reader = io::BufReader::new(archive.reopen()?);
             let unpacked = unpack(reader, &files(&deployments, &id), &limits);
-            if unpacked.is_ok() && !stored.exists() {
-                archive.persist(&stored).map_err(|error| error.error)?;
+            if unpacked.is_ok() {
+                archives.store(archive, &digest)?;
             }
             Ok(unpacked)
         })();

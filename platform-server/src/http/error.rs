@@ -8,9 +8,9 @@ use axum::{
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use platform_wire::{ApiError, ErrorCode, InvalidName};
+use platform_wire::{ApiError, ErrorCode, InvalidName, InvalidSecrets};
 
-use crate::{archive::ArchiveError, build::is_disk_full, db::DbError};
+use crate::{archive::ArchiveError, build::is_disk_full, db::DbError, vault::VaultError};
 
 /// An error on its way to a client.
 #[derive(Debug, Clone)]
@@ -45,6 +45,10 @@ impl Error {
         Self::new(ErrorCode::BadRequest, message)
     }
 
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Conflict, message)
+    }
+
     pub(super) fn method_not_allowed(method: &Method) -> Self {
         Self::new(ErrorCode::MethodNotAllowed, format!("this path has no method {method}"))
     }
@@ -52,6 +56,11 @@ impl Error {
     pub(super) fn too_large(limit: u64) -> Self {
         Self::new(ErrorCode::TooLarge, format!("the archive is over the limit of {limit} bytes"))
             .hint("leave out what the build does not need (.gitignore works), or raise the server's --max-archive-bytes")
+    }
+
+    pub(super) fn secrets_unread(limit: usize) -> Self {
+        Self::new(ErrorCode::TooLarge, format!("the secrets broke off, or are over the limit of {limit} bytes"))
+            .hint("secrets are for keys and passwords; deploy larger things as files, or keep them in a PersistDir")
     }
 
     pub(super) fn too_many(limit: usize) -> Self {
@@ -94,6 +103,11 @@ impl Error {
 
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
+        if let DbError::UnknownSecrets(_) = error {
+            return Self::new(ErrorCode::UnknownSecrets, error.to_string()).hint(
+                "send the secrets again (PUT /projects/NAME/secrets, as cargo shuttle deploy does) and use the id in the answer",
+            );
+        }
         if error.is_disk_full() { Self::disk_full(error.to_string()) } else { Self::internal(error.to_string()) }
     }
 }
@@ -124,6 +138,25 @@ impl From<ArchiveError> for Error {
 impl From<InvalidName> for Error {
     fn from(error: InvalidName) -> Self {
         Self::new(ErrorCode::InvalidName, error.to_string()).hint("choose another name: cargo shuttle deploy --name my-app")
+    }
+}
+
+impl From<InvalidSecrets> for Error {
+    fn from(error: InvalidSecrets) -> Self {
+        Self::new(ErrorCode::InvalidSecrets, error.to_string()).hint("change it in Secrets.toml and deploy again")
+    }
+}
+
+impl From<VaultError> for Error {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Db(error) => error.into(),
+            VaultError::Io { error: inner, .. } if is_disk_full(&inner) => inner.into(),
+            error => {
+                let inside = error.to_string();
+                Self { inside: Some(inside.clone()), ..Self::new(ErrorCode::Internal, inside).hint(error.hint()) }
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod auth;
 mod deploy;
 mod error;
 mod projects;
+mod secrets;
 mod stream;
 
 use std::{path::PathBuf, sync::Arc};
@@ -17,12 +18,12 @@ use axum::{
     http::Method,
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use platform_wire::Health;
 use tokio_util::sync::CancellationToken;
 
-use crate::{archive::ArchiveLimits, config::Limits, db::Db, deployment::Driver, logs::LogStore};
+use crate::{archive::ArchiveLimits, config::Limits, db::Db, deployment::Driver, logs::LogStore, stored::Stored};
 pub(crate) use auth::hash_key;
 use error::Error;
 
@@ -34,8 +35,7 @@ pub(crate) struct Api {
     pub(crate) logs: LogStore,
     pub(crate) limits: Limits,
     pub(crate) archive_limits: ArchiveLimits,
-    /// Folder of the stored archives.
-    pub(crate) archives: PathBuf,
+    pub(crate) archives: Stored,
     /// Folder of the deployments' own files.
     pub(crate) deployments: PathBuf,
     pub(crate) protections: Vec<String>,
@@ -52,8 +52,10 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/projects", get(projects::list))
         .route("/projects/{name}", get(projects::show).delete(projects::delete))
         .route("/projects/{name}/logs", get(projects::logs))
+        .route("/projects/{name}/secrets", put(secrets::put))
         .route("/projects/{name}/deployments", get(projects::deployments))
         .route("/deployments/{id}", get(projects::deployment))
+        .route("/deployments/{id}/cancel", post(projects::cancel))
         .route("/deployments/{id}/events", get(projects::events))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&api), auth::require_key));
     Router::new()

@@ -8,11 +8,11 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use platform_wire::{Deleted, Deployment, LogLine, Project, ProjectName, Resource};
+use platform_wire::{Deleted, Deployment, LogLine, Project, ProjectName};
 use serde::Deserialize;
 
 use super::{Api, Shared, error::Error, stream};
-use crate::db::ProjectRow;
+use crate::db::{ProjectRow, ResourceRow};
 
 /// Most log lines that one request is given.
 const MAX_TAIL: usize = 10_000;
@@ -35,7 +35,7 @@ async fn to_wire(api: &Api, row: ProjectRow) -> Result<Project, Error> {
     Ok(Project {
         latest: latest.map(|deployment| deployment.to_wire(url.clone())),
         serving: api.driver.instances.serving(row.id),
-        resources: resources.into_iter().map(|row| Resource { name: row.name, kind: row.kind }).collect(),
+        resources: resources.iter().map(ResourceRow::to_wire).collect(),
         created_at_ms: row.created_at_ms.unsigned_abs(),
         name: row.name,
         url,
@@ -79,6 +79,18 @@ async fn find_deployment(api: &Api, id: String) -> Result<Deployment, Error> {
 }
 
 pub(super) async fn deployment(State(api): Shared, Path(id): Path<String>) -> Result<Json<Deployment>, Error> {
+    Ok(Json(find_deployment(&api, id).await?))
+}
+
+pub(super) async fn cancel(State(api): Shared, Path(id): Path<String>) -> Result<Json<Deployment>, Error> {
+    let before = find_deployment(&api, id.clone()).await?;
+    // In a task of its own, as a deletion is.
+    let (driver, cancelled) = (Arc::clone(&api.driver), id.clone());
+    if !tokio::spawn(async move { driver.cancel(&cancelled).await }).await.map_err(std::io::Error::other)?? {
+        let state = before.state.as_str();
+        return Err(Error::conflict(format!("the deployment `{id}` is under way no more: its state is `{state}`"))
+            .hint("what serves is ended by `cargo shuttle delete`, or replaced by the next deployment"));
+    }
     Ok(Json(find_deployment(&api, id).await?))
 }
 

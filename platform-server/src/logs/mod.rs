@@ -112,7 +112,7 @@ impl LogStore {
     /// doubled on the way from the past to the present. A reader that is slower than the log is rotated misses what was
     /// removed, which shows in the ids.
     ///
-    /// The stream ends only when the log cannot be read.
+    /// The stream ends when the log cannot be read, and after the last line that was there at [`LogStore::end`].
     ///
     /// # Errors
     /// Those of the file system.
@@ -122,6 +122,29 @@ impl LogStore {
         after: Option<u64>,
     ) -> io::Result<impl Stream<Item = (u64, LogLine)> + Send + use<>> {
         Ok(read::follow(self.log_of(project)?, after))
+    }
+
+    /// Ends all that follow the project's log: its project is deleted. What is appended later is for later followers.
+    pub fn end(&self, project: &ProjectName) {
+        let log = self.lock().get(project).cloned();
+        if let Some(log) = log {
+            log.end_followers();
+        }
+    }
+
+    /// Removes the project's log with all that is in it. Nothing may be appended to it meanwhile.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn remove(&self, project: &ProjectName) -> io::Result<()> {
+        self.end(project);
+        self.lock().remove(project);
+        let dir = self.inner.dir.join(project.as_str());
+        blocking(move || match std::fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        })
+        .await
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ProjectName, Arc<ProjectLog>>> {

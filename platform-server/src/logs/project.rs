@@ -10,6 +10,7 @@ use std::{
 
 use platform_wire::LogLine;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{LogLimits, make_folder, segment};
 
@@ -23,6 +24,8 @@ pub(super) struct ProjectLog {
     writer: Mutex<Writer>,
     /// Id of the last line that is on disk.
     newest: watch::Sender<u64>,
+    /// Ends those who follow now.
+    end: Mutex<CancellationToken>,
 }
 
 #[derive(Debug)]
@@ -48,7 +51,7 @@ impl ProjectLog {
             None => (None, 0, 1),
         };
         let writer = Writer { segments: segments.into(), file, bytes, next_id, buffer: Vec::new() };
-        Ok(Self { dir, limits, writer: Mutex::new(writer), newest: watch::Sender::new(next_id - 1) })
+        Ok(Self { dir, limits, writer: Mutex::new(writer), newest: watch::Sender::new(next_id - 1), end: Mutex::default() })
     }
 
     pub(super) fn append(&self, lines: impl IntoIterator<Item = LogLine>) -> io::Result<u64> {
@@ -100,6 +103,15 @@ impl ProjectLog {
 
     pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()
+    }
+
+    /// Is cancelled when those who follow from now on are to end.
+    pub(super) fn end(&self) -> CancellationToken {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn end_followers(&self) {
+        std::mem::take(&mut *self.end.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
     /// First ids of the segments, oldest first.

@@ -10,6 +10,7 @@ use std::{
 use futures_util::{Stream, stream};
 use platform_wire::LogLine;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{blocking, project::ProjectLog, segment};
 
@@ -133,16 +134,17 @@ struct Follower {
     /// `None` once the log could not be read.
     cursor: Option<Cursor>,
     newest: watch::Receiver<u64>,
+    end: CancellationToken,
     batch: VecDeque<(u64, LogLine)>,
 }
 
 /// The lines after `after`, and all that come.
 pub(super) fn follow(log: Arc<ProjectLog>, after: Option<u64>) -> impl Stream<Item = (u64, LogLine)> + Send {
-    let newest = log.watch();
+    let (newest, end) = (log.watch(), log.end());
     let now = *newest.borrow();
     // An id that this log never gave out, such as one of a data folder that was thrown away, would not be reached.
     let after = after.map_or(now, |after| after.min(now));
-    let follower = Follower { cursor: Some(Cursor::new(log, after)), newest, batch: VecDeque::new() };
+    let follower = Follower { cursor: Some(Cursor::new(log, after)), newest, end, batch: VecDeque::new() };
     stream::unfold(follower, |mut follower| async move {
         let line = follower.next().await?;
         Some((line, follower))
@@ -157,6 +159,7 @@ impl Follower {
             }
             let mut cursor = self.cursor.take()?;
             // Seen before reading: whatever is written after this wakes the wait below.
+            let ended = self.end.is_cancelled();
             let newest = *self.newest.borrow_and_update();
             if newest > cursor.last {
                 let read = blocking(move || cursor.read(BATCH).map(|lines| (lines, cursor))).await;
@@ -170,7 +173,13 @@ impl Follower {
             } else {
                 self.cursor = Some(cursor);
             }
-            self.newest.changed().await.ok()?;
+            if ended {
+                return None;
+            }
+            tokio::select! {
+                changed = self.newest.changed() => changed.ok()?,
+                () = self.end.cancelled() => {}
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! user of its own, on a data directory of its own, reachable through a Unix socket and by password only.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
@@ -16,7 +17,9 @@ use tokio::sync::Mutex;
 use tokio_postgres::{Client, Config, NoTls, config::Host, error::SqlState};
 
 use super::{
-    ProvisionError, find_program, program_folders, secret,
+    ProvisionError,
+    extensions::{self, Maker},
+    find_program, program_folders, secret,
     service::{Definition, Service},
 };
 use crate::{
@@ -47,6 +50,8 @@ pub(crate) enum PostgresSource {
 #[derive(Debug)]
 pub(crate) struct Postgres {
     source: PostgresSource,
+    /// Extensions that apps may have beside the trusted ones.
+    extensions: BTreeSet<String>,
     /// The platform's own server, once it was asked for.
     service: Mutex<Option<Service>>,
     /// `CREATE` and `ALTER` of the same role at the same time fail in Postgres; so one at a time.
@@ -54,12 +59,12 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    pub(crate) fn new(source: PostgresSource) -> Self {
-        Self { source, service: Mutex::new(None), changes: Mutex::new(()) }
+    pub(crate) fn new(source: PostgresSource, extensions: impl IntoIterator<Item = String>) -> Self {
+        Self { source, extensions: extensions.into_iter().collect(), service: Mutex::new(None), changes: Mutex::new(()) }
     }
 
-    /// Makes sure that the project's database and role exist, and returns their URL.
-    pub(crate) async fn provide(&self, row: &ResourceRow) -> Result<String, ProvisionError> {
+    /// Makes sure that the project's database and role exist, with these extensions, and returns their URL.
+    pub(crate) async fn provide(&self, row: &ResourceRow, extensions: &[String]) -> Result<String, ProvisionError> {
         let config = self.cluster().await?;
         let _one_at_a_time = self.changes.lock().await;
         let admin = connect(&config).await?;
@@ -70,7 +75,14 @@ impl Postgres {
                 .await
                 .map_err(|error| explain(&error))?;
         }
+        let mut makers = Vec::new();
+        for name in extensions {
+            makers.push((name, extensions::maker(&admin, &self.extensions, name).await?));
+        }
         make_database(&admin, row).await?;
+        if !makers.is_empty() {
+            make_extensions(&config, row, &makers).await?;
+        }
         url(&config, row)
     }
 
@@ -120,8 +132,29 @@ async fn connect(config: &Config) -> Result<Client, ProvisionError> {
     Ok(client)
 }
 
+/// Connects to the database only as whom it has to, and only for what is missing.
+async fn make_extensions(config: &Config, row: &ResourceRow, wanted: &[(&String, Maker)]) -> Result<(), ProvisionError> {
+    let mut app = config.clone();
+    app.dbname(&row.handle).user(&row.handle).password(&row.password);
+    let app = connect(&app).await?;
+    let present = extensions::present(&app).await?;
+    let missing = || wanted.iter().filter(|(name, _)| !present.contains(*name));
+    for (name, maker) in missing().filter(|(_, maker)| *maker == Maker::App) {
+        extensions::make(&app, *maker, name).await?;
+    }
+    if missing().all(|(_, maker)| *maker == Maker::App) {
+        return Ok(());
+    }
+    let mut admin = config.clone();
+    let admin = connect(admin.dbname(&row.handle)).await?;
+    for (name, maker) in missing().filter(|(_, maker)| *maker == Maker::Administrator) {
+        extensions::make(&admin, *maker, name).await?;
+    }
+    Ok(())
+}
+
 /// tokio-postgres says "db error" and keeps the reason in its source.
-fn explain(error: &tokio_postgres::Error) -> ProvisionError {
+pub(super) fn explain(error: &tokio_postgres::Error) -> ProvisionError {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
@@ -329,7 +362,7 @@ impl OwnCluster<'_> {
             }),
             // Fast shutdown: sessions are ended, data is written.
             stop_signal: Signal::INT,
-            uid: self.uid,
+            own_uid: self.uid,
         })
     }
 }
@@ -339,7 +372,13 @@ mod tests {
     use super::*;
 
     fn row() -> ResourceRow {
-        ResourceRow { kind: "postgres".into(), name: "pool".into(), handle: "app_01".into(), password: "ff".into() }
+        ResourceRow {
+            kind: "postgres".into(),
+            instance: String::new(),
+            name: "pool".into(),
+            handle: "app_01".into(),
+            password: "ff".into(),
+        }
     }
 
     #[test]
@@ -408,14 +447,15 @@ mod tests {
     #[tokio::test]
     async fn a_configured_cluster_gives_each_project_a_database_that_only_it_can_enter() {
         let foreign = Foreign::start().await;
-        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())));
+        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), []);
         let other = ResourceRow { handle: "app_02".into(), password: "ee".into(), ..row() };
-        let (first, second) =
-            tokio::join!(async { postgres.provide(&row()).await.unwrap() }, async { postgres.provide(&other).await.unwrap() });
+        let (first, second) = tokio::join!(async { postgres.provide(&row(), &[]).await.unwrap() }, async {
+            postgres.provide(&other, &[]).await.unwrap()
+        });
         let (client, connection) = tokio_postgres::connect(&first, NoTls).await.unwrap();
         let _connection = tokio::spawn(connection);
         client.batch_execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)").await.unwrap();
-        assert_eq!(postgres.provide(&row()).await.unwrap(), first, "asked again, it gives the same and drops nothing");
+        assert_eq!(postgres.provide(&row(), &[]).await.unwrap(), first, "asked again, it gives the same and drops nothing");
         assert_eq!(client.query("SELECT * FROM kept", &[]).await.unwrap().len(), 1);
         for intruder in [second.replace("/app_02", "/app_01"), first.replace(":ff@", ":00@")] {
             assert!(tokio_postgres::connect(&intruder, NoTls).await.is_err(), "{intruder}");

@@ -1,4 +1,5 @@
-//! Redis: one `redis-server` or `valkey-server` for each project that asks for one.
+//! Redis: one `redis-server` or `valkey-server` for each project that asks for one, and one more for each name that it asks
+//! for.
 //!
 //! Each listens on a Unix socket, wants a password, and writes what it holds to an append-only file, so that a restart
 //! of the platform loses nothing.
@@ -41,7 +42,8 @@ pub(crate) struct RedisServers {
     folder: PathBuf,
     sockets: PathBuf,
     uids: Uids,
-    running: Mutex<HashMap<i64, Arc<Service>>>,
+    /// By project, and by the name of its folder.
+    running: Mutex<HashMap<(i64, String), Arc<Service>>>,
 }
 
 impl RedisServers {
@@ -49,22 +51,24 @@ impl RedisServers {
         Self { sandbox, folder, sockets, uids, running: Mutex::default() }
     }
 
-    /// Makes sure that the project's server runs, and returns its URL.
+    /// Makes sure that this server of the project's runs, and returns its URL.
     pub(crate) async fn provide(
         &self,
         project_id: i64,
         project: &ProjectName,
         row: &ResourceRow,
     ) -> Result<String, ProvisionError> {
-        let socket = self.sockets.join(project_id.to_string()).join("redis.sock");
+        let folder = folder_of(project_id, row);
+        let socket = self.sockets.join(&folder).join("redis.sock");
         let service = {
             let mut running = self.running.lock().await;
-            match running.get(&project_id) {
+            let key = (project_id, folder);
+            match running.get(&key) {
                 Some(service) => Arc::clone(service),
                 None => {
                     let definition = self.definition(project_id, project, row, &socket)?;
                     let service = Arc::new(Service::start(self.sandbox.clone(), definition));
-                    running.insert(project_id, Arc::clone(&service));
+                    running.insert(key, Arc::clone(&service));
                     service
                 }
             }
@@ -73,16 +77,17 @@ impl RedisServers {
         Ok(format!("redis+unix://{}?pass={}", socket.display(), row.password))
     }
 
-    /// Stops the project's server, if it runs. Its data stays.
+    /// Stops the project's servers, if they run. Their data stays.
     pub(crate) async fn stop_project(&self, project_id: i64) {
-        let service = self.running.lock().await.remove(&project_id);
-        if let Some(service) = service {
-            service.stop().await;
-        }
+        self.stop_those(|project| project == project_id).await;
     }
 
     pub(crate) async fn stop(&self) {
-        let services: Vec<_> = self.running.lock().await.drain().collect();
+        self.stop_those(|_| true).await;
+    }
+
+    async fn stop_those(&self, of: impl Fn(i64) -> bool) {
+        let services: Vec<_> = self.running.lock().await.extract_if(|(project, _), _| of(*project)).collect();
         futures_util::future::join_all(services.iter().map(|(_, service)| service.stop())).await;
     }
 
@@ -97,7 +102,7 @@ impl RedisServers {
             .ok_or(ProvisionError::NotInstalled { what: "Redis", packages: "redis-server" })?;
         let uid = self.uids.redis(project_id);
         // The outer folder stays the server's: in one that Redis could write to, the server might follow a link of its making.
-        let outer = self.folder.join(project_id.to_string());
+        let outer = self.folder.join(folder_of(project_id, row));
         let folder = outer.join("data");
         let socket_folder = socket.parent().unwrap_or(socket);
         for path in [folder.as_path(), socket_folder] {
@@ -116,7 +121,10 @@ impl RedisServers {
         let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
         let (asked, password) = (socket.to_path_buf(), row.password.clone());
         Ok(Definition {
-            name: format!("Redis of {project}"),
+            name: match row.instance.as_str() {
+                "" => format!("Redis of {project}"),
+                name => format!("Redis `{name}` of {project}"),
+            },
             spec: Spec {
                 program,
                 args: vec![config.display().to_string()],
@@ -139,9 +147,15 @@ impl RedisServers {
                 Box::pin(async move { ping(&socket, &password).await.unwrap_or(false) })
             }),
             stop_signal: Signal::TERM,
-            uid,
+            // Not its alone: a project's servers share one.
+            own_uid: None,
         })
     }
+}
+
+/// The folder of a server, below those of all: the first one of a project is named after it.
+fn folder_of(project_id: i64, row: &ResourceRow) -> String {
+    if row.instance.is_empty() { project_id.to_string() } else { row.handle.clone() }
 }
 
 fn configuration(folder: &Path, socket: &Path, password: &str) -> String {

@@ -44,7 +44,7 @@ pub(super) struct Definition {
     pub(super) answers: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
     pub(super) stop_signal: Signal,
     /// The uid that only this service has, where the server is root: whatever runs under it is ended before each start.
-    pub(super) uid: Option<u32>,
+    pub(super) own_uid: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -129,7 +129,7 @@ async fn run_once(
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let failed = |error: io::Error| format!("{} could not be started: {error}", definition.name);
-    if let Some(uid) = definition.uid {
+    if let Some(uid) = definition.own_uid {
         // Postgres' backends outlive it for a while, in sessions of their own.
         let sandbox = sandbox.clone();
         crate::build::blocking(move || sandbox.kill_user(uid)).await.map_err(failed)?;

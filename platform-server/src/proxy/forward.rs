@@ -68,6 +68,7 @@ impl Forwarder {
         match in_flight.current() {
             Current::Ready(pool) => return Ok((in_flight, pool)),
             Current::Down => return Err(Page::Down { project }),
+            Current::Background => return Err(Page::Background { project }),
             Current::Starting => drop(in_flight),
         }
         let deadline = Instant::now() + self.shared.config.hold_timeout;
@@ -79,6 +80,7 @@ impl Forwarder {
             match in_flight.current() {
                 Current::Ready(pool) => return Ok((in_flight, pool)),
                 Current::Down => return Err(Page::Down { project }),
+                Current::Background => return Err(Page::Background { project }),
                 Current::Starting => {}
             }
             tokio::select! {

@@ -30,6 +30,10 @@ pub(super) enum Page<'a> {
     Down {
         project: &'a str,
     },
+    /// It serves no HTTP.
+    Background {
+        project: &'a str,
+    },
     /// No connection to the app could be made.
     Unreachable {
         project: &'a str,
@@ -124,6 +128,12 @@ impl Page<'_> {
                 "Still starting",
                 &[format!("The app `{project}` is starting and was not ready in time. Try again in a moment."), look(project)],
             ),
+            Self::Background { project } => of(
+                StatusCode::NOT_FOUND,
+                "background",
+                "A background service",
+                &[format!("The app `{project}` is a background service: it runs, and serves no HTTP."), look(project)],
+            ),
             Self::Down { project } => of(
                 StatusCode::BAD_GATEWAY,
                 "down",
@@ -215,6 +225,7 @@ mod tests {
         for page in [
             Page::Starting { project },
             Page::Down { project },
+            Page::Background { project },
             Page::Unreachable { project },
             Page::Broken { project },
             Page::TooSlow { project },

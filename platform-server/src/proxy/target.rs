@@ -29,6 +29,8 @@ pub enum TargetState {
     Ready(Upstream),
     /// Not running: requests are answered with 502.
     Down,
+    /// It is sent no requests: they are answered with 404.
+    Background,
 }
 
 /// [`TargetState`] with the connections that belong to it.
@@ -37,6 +39,7 @@ pub(super) enum Current {
     Starting,
     Ready(Arc<Pool>),
     Down,
+    Background,
 }
 
 impl From<TargetState> for Current {
@@ -45,6 +48,7 @@ impl From<TargetState> for Current {
             TargetState::Starting => Self::Starting,
             TargetState::Ready(upstream) => Self::Ready(Arc::new(Pool::new(upstream))),
             TargetState::Down => Self::Down,
+            TargetState::Background => Self::Background,
         }
     }
 }

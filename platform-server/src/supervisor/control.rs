@@ -30,10 +30,12 @@ pub(super) struct Control {
 
 impl Control {
     /// Sends the launch with its descriptors, and begins to read.
-    pub(super) fn open(socket: StdUnixStream, launch: &Launch, fds: [BorrowedFd<'_>; LAUNCH_FDS]) -> io::Result<Self> {
-        send_launch(&socket, launch, fds)?;
+    pub(super) async fn open(socket: StdUnixStream, launch: &Launch, fds: [BorrowedFd<'_>; LAUNCH_FDS]) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let (mut reader, writer) = UnixStream::from_std(socket)?.into_split();
+        let rest = send_launch(&socket, launch, fds)?;
+        let (mut reader, mut writer) = UnixStream::from_std(socket)?.into_split();
+        // With many secrets it does not fit into the socket at once.
+        writer.write_all(&rest).await?;
         // A runner has two things to say; one that says more waits until they are read, which nobody does.
         let (sender, messages) = mpsc::channel(2);
         tokio::spawn(async move {
@@ -52,13 +54,17 @@ impl Control {
     }
 }
 
-fn send_launch(socket: &StdUnixStream, launch: &Launch, fds: [BorrowedFd<'_>; LAUNCH_FDS]) -> io::Result<()> {
-    let bytes = frame::encode(launch)?;
+/// Sends what fits into the socket, the descriptors with it; the rest is returned.
+fn send_launch(socket: &StdUnixStream, launch: &Launch, fds: [BorrowedFd<'_>; LAUNCH_FDS]) -> io::Result<Vec<u8>> {
+    let mut bytes = frame::encode(launch)?;
+    if bytes.len() > frame::MAX_FROM_SERVER {
+        return Err(io::Error::other("its resources and secrets together are too large to be handed over"));
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LAUNCH_FDS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
     let sent = sendmsg(socket.as_fd(), &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    io::Write::write_all(&mut &*socket, &bytes[sent..])
+    Ok(bytes.split_off(sent))
 }
 
 async fn read(reader: &mut OwnedReadHalf) -> io::Result<Option<RunnerMessage>> {

@@ -59,7 +59,8 @@ impl Supervisor for LocalSupervisor {
 impl LocalSupervisor {
     async fn launch(&self, spec: InstanceSpec) -> io::Result<LocalInstance> {
         let artifact = File::open(&spec.artifact)?;
-        let (listener, socket, upstream) = self.listen(spec.listen)?;
+        let listen = spec.listen;
+        let (listener, socket, upstream) = self.listen(listen)?;
         let (log_reader, log_writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&self.runner);
@@ -83,8 +84,8 @@ impl LocalSupervisor {
             uid: spec.uid,
             resources: spec.resources,
         };
-        let control = Control::open(ours, &launch, [artifact.as_fd(), listener.as_fd(), log_writer.as_fd()])?;
-        Ok(LocalInstance { process, control, readers, upstream, _listener: listener, _socket: socket })
+        let control = Control::open(ours, &launch, [artifact.as_fd(), listener.as_fd(), log_writer.as_fd()]).await?;
+        Ok(LocalInstance { process, control, readers, listen, upstream, _listener: listener, _socket: socket })
     }
 
     /// The socket that the app gets, bound by the server: connections wait in it while the app starts.
@@ -160,6 +161,8 @@ struct LocalInstance {
     process: Process,
     control: Control,
     readers: Vec<JoinHandle<io::Result<()>>>,
+    /// What it asked for.
+    listen: Listen,
     /// Where it listens, if it listens where the server said.
     upstream: Option<Upstream>,
     /// Kept, so that connections made while the app restarts wait instead of being refused.
@@ -168,7 +171,7 @@ struct LocalInstance {
 }
 
 impl Instance for LocalInstance {
-    fn ready(&mut self) -> BoxFuture<'_, Result<Upstream, StartError>> {
+    fn ready(&mut self) -> BoxFuture<'_, Result<Option<Upstream>, StartError>> {
         Box::pin(self.wait_until_ready())
     }
 
@@ -191,7 +194,7 @@ impl Instance for LocalInstance {
 }
 
 impl LocalInstance {
-    async fn wait_until_ready(&mut self) -> Result<Upstream, StartError> {
+    async fn wait_until_ready(&mut self) -> Result<Option<Upstream>, StartError> {
         // What it said is heard before its end is noticed.
         let message = tokio::select! {
             biased;
@@ -208,10 +211,15 @@ impl LocalInstance {
             }
         };
         match message {
-            Some(Ok(RunnerMessage::Ready { listen: None })) => {
-                self.upstream.clone().ok_or_else(|| StartError::Protocol("ready, but not where it listens".into()))
-            }
-            Some(Ok(RunnerMessage::Ready { listen: Some(address) })) => self.own_address(address),
+            Some(Ok(RunnerMessage::Ready { listen })) => match (self.listen, listen) {
+                (Listen::None, None) => Ok(None),
+                (Listen::None, Some(_)) => Err(StartError::Protocol("a background service that listens".into())),
+                (_, Some(address)) => self.own_address(address).map(Some),
+                (_, None) => match &self.upstream {
+                    Some(upstream) => Ok(Some(upstream.clone())),
+                    None => Err(StartError::Protocol("ready, but not where it listens".into())),
+                },
+            },
             Some(Ok(RunnerMessage::Failed { stage, message })) => {
                 let exit = self.process.wait_or_kill(LAST_WORDS).await?;
                 self.last_words().await;

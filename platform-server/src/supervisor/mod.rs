@@ -68,8 +68,9 @@ pub(crate) trait Supervisor: Send + Sync + std::fmt::Debug {
 
 /// One running instance. Dropping it ends it at once.
 pub(crate) trait Instance: Send + std::fmt::Debug {
-    /// Waits until it accepts connections. There is no time limit here.
-    fn ready(&mut self) -> BoxFuture<'_, Result<Upstream, StartError>>;
+    /// Waits until it accepts connections, and says where; `None` for one that is to accept none. There is no time limit
+    /// here.
+    fn ready(&mut self) -> BoxFuture<'_, Result<Option<Upstream>, StartError>>;
     /// Waits until it has ended by itself; says how. Its last log lines are stored when this returns.
     fn ended(&mut self) -> BoxFuture<'_, String>;
     /// Asks it to finish what it does and end, and ends it after `grace`.

@@ -11,6 +11,7 @@
 //! | `GET /projects/{name}/logs?tail=N&follow=BOOL` | 200; `[`[`LogLine`]`]`, or with `follow=true` an event stream of [`LogLine`]s |
 //! | `GET /projects/{name}/deployments` | 200, `[`[`Deployment`]`]`, newest first |
 //! | `GET /deployments/{id}` | 200, [`Deployment`] |
+//! | `POST /deployments/{id}/cancel` | 200, [`Deployment`]; 409 where it serves or has ended already |
 //! | `GET /deployments/{id}/events` | 200, an event stream of [`Event`]s that ends after [`Event::Finished`] |
 //!
 //! Every request but `/healthz` carries `Authorization: Bearer KEY`. An event stream (`text/event-stream`) has one JSON

@@ -136,6 +136,10 @@ pub enum FailureKind {
     Provision,
     /// It did not start: it panicked, ended, returned an error, or gave no answer in time.
     Start,
+    /// It was cancelled by request.
+    Cancelled,
+    /// A newer deployment of its project took its place before it was built.
+    Superseded,
     /// A fault of the platform.
     Internal,
     #[serde(other)]

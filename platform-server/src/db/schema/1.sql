@@ -1,5 +1,8 @@
 -- The state of the platform. What a row may say is checked here, so that no bug elsewhere can store an impossible
 -- state; what can be derived (routes, ports, process ids) is not stored at all.
+--
+-- Each file in this folder takes a database from the version before it to its own. They are never changed: databases
+-- exist that each of them made.
 
 CREATE TABLE project (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,0 +1,75 @@
+//! Postgres extensions: which an app may have, and how they are made.
+//!
+//! Most of what an extension can do is done as the superuser, so it matters who makes which. One that Postgres calls
+//! *trusted* may be made by the owner of a database; it is made as the app's own role, which gains nothing by it that it
+//! could not do itself. Any other is made by the administrator, and only if the server's configuration names it.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Client;
+
+use super::{ProvisionError, postgres::explain};
+
+/// Who makes an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    App,
+    Administrator,
+}
+
+/// Who is to make this one; an error that names the choices where nobody is.
+pub(super) async fn maker(admin: &Client, configured: &BTreeSet<String>, name: &str) -> Result<Maker, ProvisionError> {
+    let sql = "SELECT name::text, bool_or(trusted) FROM pg_available_extension_versions GROUP BY name ORDER BY name";
+    let rows = admin.query(sql, &[]).await.map_err(|error| explain(&error))?;
+    let available: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    decide(&available, configured, name)
+}
+
+fn decide(available: &[(String, bool)], configured: &BTreeSet<String>, name: &str) -> Result<Maker, ProvisionError> {
+    let allowed = available.iter().filter(|(name, trusted)| *trusted || configured.contains(name));
+    let names = || allowed.map(|(name, _)| name.clone()).collect();
+    match available.iter().find(|(available, _)| available == name) {
+        Some((_, true)) => Ok(Maker::App),
+        Some(_) if configured.contains(name) => Ok(Maker::Administrator),
+        Some(_) => Err(ProvisionError::ExtensionNotAllowed { name: name.to_owned(), allowed: names() }),
+        None => Err(ProvisionError::NoExtension { name: name.to_owned(), available: names() }),
+    }
+}
+
+/// Makes the extension in the database that `client` is connected to. `name` has been checked: nothing in it ends a quote.
+pub(super) async fn make(client: &Client, maker: Maker, name: &str) -> Result<(), ProvisionError> {
+    // What it depends on comes with it only under the app's own rights.
+    let cascade = if maker == Maker::App { " CASCADE" } else { "" };
+    let sql = format!("CREATE EXTENSION IF NOT EXISTS \"{name}\"{cascade}");
+    client.batch_execute(&sql).await.map_err(|error| explain(&error))
+}
+
+/// The extensions that the database has.
+pub(super) async fn present(client: &Client) -> Result<BTreeSet<String>, ProvisionError> {
+    let rows = client.query("SELECT extname::text FROM pg_extension", &[]).await.map_err(|error| explain(&error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusted_ones_are_the_apps_to_make_and_others_only_if_they_are_named() {
+        let available = [("citext".to_owned(), true), ("file_fdw".to_owned(), false), ("postgis".to_owned(), false)];
+        let configured = BTreeSet::from(["postgis".to_owned(), "absent".to_owned()]);
+        let decide = |name| decide(&available, &configured, name);
+        assert_eq!(decide("citext").unwrap(), Maker::App);
+        assert_eq!(decide("postgis").unwrap(), Maker::Administrator);
+        let error = decide("file_fdw").unwrap_err();
+        assert!(error.to_string().ends_with("these are: citext, postgis"), "{error}");
+        assert!(error.hint().contains("--postgres-extensions file_fdw"));
+        for name in ["absent", "nothing"] {
+            let error = decide(name).unwrap_err();
+            assert!(
+                error.to_string().ends_with("it has citext, postgis") && error.hint().contains("postgresql-contrib"),
+                "{error}"
+            );
+        }
+    }
+}
