@@ -18,7 +18,6 @@ const ATTRIBUTE: &str = "main";
 pub(crate) struct Place {
     pub(crate) file: String,
     pub(crate) line: usize,
-    pub(crate) function: String,
 }
 
 impl fmt::Display for Place {
@@ -116,7 +115,7 @@ impl Walk<'_> {
                         continue;
                     }
                     let file = path.strip_prefix(self.base).unwrap_or(path).display().to_string();
-                    let place = Place { file, line, function: function.sig.ident.to_string() };
+                    let place = Place { file, line };
                     if conditional || by_cfg || has_cfg(&function.attrs) {
                         self.found.conditional.push(place);
                     } else {

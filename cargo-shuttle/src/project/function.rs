@@ -9,9 +9,6 @@ use super::{
     detect::{self, Found},
 };
 
-/// What the only function of a binary is called, as its caller is the system.
-const ENTRY: &str = "main";
-
 /// The target that is built.
 #[derive(Debug)]
 pub(super) struct Built {
@@ -42,12 +39,7 @@ pub(super) fn built(package: &Package) -> Result<Built, ProjectError> {
         let places = annotated.iter().filter_map(|(_, found)| found.first()).cloned().collect();
         return Err(ProjectError::TwoFunctions { package: name, places });
     }
-    match first.first() {
-        Some(place) if target.is_bin() && place.function != ENTRY => {
-            Err(ProjectError::NotMain { package: name, place: place.clone() })
-        }
-        _ => Ok(Built { crate_name: target.crate_name(), binary: target.is_bin().then(|| target.name().to_owned()) }),
-    }
+    Ok(Built { crate_name: target.crate_name(), binary: target.is_bin().then(|| target.name().to_owned()) })
 }
 
 /// Those that can be a service, the library first.

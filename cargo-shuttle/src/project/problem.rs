@@ -28,8 +28,6 @@ pub(crate) enum ProjectError {
     NoFunction { package: String, file: PathBuf },
     #[error("`{package}` has more than one function under #[shuttle_service::main]:\n{}", listed(.places))]
     TwoFunctions { package: String, places: Vec<Place> },
-    #[error("the annotated function of `{package}` is in a binary ({place}), and has to be called `main` there")]
-    NotMain { package: String, place: Place },
     #[error("`{package}` has no feature `{name}`, which [build] features in {SETTINGS_FILE} chooses")]
     NoSuchFeature { package: String, name: String, known: Vec<String> },
     #[error("the packages {} and {} would both be deployed as project `{name}`", packages[0], packages[1])]
@@ -66,14 +64,8 @@ impl ProjectError {
             Self::RegistrySdk { .. } => {
                 format!("write in its Cargo.toml instead, with the features that you need:\n{}", sdk_line())
             }
-            Self::NoFunction { file, .. } if file.ends_with("main.rs") => {
-                format!("write it in {}:\n{}", file.display(), EXAMPLE.replace("fn app()", "fn main()"))
-            }
             Self::NoFunction { file, .. } => format!("write it in {}:\n{EXAMPLE}", file.display()),
             Self::TwoFunctions { .. } => "keep one of them; a second service is a package of its own".to_owned(),
-            Self::NotMain { place, .. } => {
-                format!("rename it to `main`, or move the sources to a library: git mv {} src/lib.rs", place.file)
-            }
             Self::Name(error) => {
                 let name = error.suggestion.as_deref().unwrap_or("my-app");
                 format!("set another name: cargo shuttle deploy --name {name}")

@@ -32,13 +32,11 @@ fn two_annotated_functions() {
 }
 
 #[test]
-fn a_binary_whose_function_cannot_be_called() {
+fn binaries_with_no_function_or_with_two() {
     let project = Project::new();
     std::fs::remove_file(project.app().join("src/lib.rs")).unwrap();
-    project.write("app/src/main.rs", "#[shuttle_service::main]\nasync fn app() {}\n");
-    refused(&project, &["deploy"]).says(&["src/main.rs:1", "called `main`", "git mv src/main.rs src/lib.rs"]);
     project.write("app/src/main.rs", "fn main() {}\n");
-    refused(&project, &["deploy"]).says(&["no function under #[shuttle_service::main]", "in src/main.rs", "async fn main()"]);
+    refused(&project, &["deploy"]).says(&["no function under #[shuttle_service::main]", "write it in src/main.rs"]);
     let service = "#[shuttle_service::main]\nasync fn main() {}\n";
     project.write("app/src/main.rs", service).write("app/src/bin/other.rs", service);
     refused(&project, &["deploy"]).says(&["more than one function", "src/main.rs:1", "src/bin/other.rs:1"]);
