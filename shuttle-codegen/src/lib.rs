@@ -1,42 +1,43 @@
 //! The attribute macro of shuttle-service: what stands on a user's function, and what it becomes.
 //!
-//! In three steps, each its own module: `parse` takes the function and the attribute's arguments apart, `validate`
-//! finds what cannot be run and says so on the exact token, all at once, `expand` writes the entry and the manifest. The
-//! user's function is emitted again whatever happens, so that an editor goes on understanding the rest of the file.
+//! In three steps, each its own module: `parse` takes the function apart, `validate` finds what cannot be run and says so on
+//! the exact token, all at once, `expand` writes the entry and the manifest. `settings` reads the annotation's arguments,
+//! `attribute` those of attributes on parameters. The user's function is emitted again whatever happens, so that an editor
+//! goes on understanding the rest of the file.
 //!
-//! It knows nothing of frameworks or resources: types are the compiler's matter, through traits of shuttle-service.
+//! It knows nothing of frameworks or clients: types are the compiler's matter, through traits of shuttle-service.
 
+mod attribute;
+mod entry;
+mod errors;
 mod expand;
+mod nearest;
 mod parse;
+mod secrets;
+mod settings;
+#[cfg(test)]
+mod tests;
 mod validate;
 
-use proc_macro::TokenStream;
+use errors::Errors;
+use expand::Target;
 
-/// Makes a function the app: its parameters are the resources it needs, its result is the service it serves.
-///
-/// It stands on one `async fn` of a library, with any number of parameters whose types implement
-/// `Resource`, and returns a `Result` of a `Service` and any error.
-///
-/// ```ignore
-/// #[shuttle_service::main]
-/// async fn app(pool: sqlx::PgPool, redis: redis::Client) -> shuttle_service::ShuttleAxum {
-///     Ok(axum::Router::new().with_state((pool, redis)))
-/// }
-/// ```
-///
-/// The name of a parameter is the name of the resource: two parameters of one type are two names for it.
-///
-/// A parameter may carry `#[cfg(…)]`. Where shuttle-service has another name in `Cargo.toml`, say
-/// `#[other_name::main(crate = other_name)]`.
+#[doc = include_str!("main.md")]
 #[proc_macro_attribute]
-pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let item = proc_macro2::TokenStream::from(item);
-    let parsed = match parse::parse(arguments.into(), item.clone()) {
-        Ok(parsed) => parsed,
-        Err(error) => return expand::only_errors(&item, &error).into(),
+pub fn main(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    annotate(arguments.into(), item.into(), &Target::of_cargo()).into()
+}
+
+/// The macro. It runs outside of a compiler as well, for tests.
+fn annotate(arguments: proc_macro2::TokenStream, item: proc_macro2::TokenStream, target: &Target) -> proc_macro2::TokenStream {
+    let mut errors = Errors::default();
+    let arguments = settings::parse(arguments, &mut errors);
+    let Some(function) = errors.take(parse::parse(item.clone())) else {
+        return expand::only_errors(item, &errors, target);
     };
-    match validate::validate(&parsed) {
-        Ok(app) => expand::expand(&parsed, &app).into(),
-        Err(error) => expand::only_errors(&parsed.stripped(), &error).into(),
+    let function = expand::emitted(function, target);
+    match validate::validate(&function, &mut errors) {
+        Some(app) if errors.is_empty() => expand::expand(&function, &app, &arguments, target),
+        _ => expand::only_errors(&function, &errors, target),
     }
 }

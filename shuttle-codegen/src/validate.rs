@@ -1,48 +1,56 @@
 //! What a function must be to be an app. Every mistake is an error of its own, on the token that is wrong.
 
-use quote::ToTokens;
-use syn::{Attribute, Error, FnArg, Ident, Pat, PatType, ReturnType, Signature, Type, ext::IdentExt};
+use proc_macro2::Ident;
+use syn::{
+    Attribute, FnArg, GenericParam, Lifetime, Pat, PatType, ReturnType, Signature, Type, TypeReference,
+    ext::IdentExt,
+    visit::{self, Visit},
+};
 
-use crate::parse::{Parsed, is_known};
+use crate::{
+    attribute::{self, Kind, Refined},
+    entry::Value,
+    errors::Errors,
+    parse::{self, Function},
+};
 
 /// A function that can be an app.
+#[derive(Debug)]
 pub(crate) struct App<'a> {
     pub(crate) params: Vec<Param<'a>>,
     pub(crate) returns: &'a Type,
 }
 
 /// One of its parameters.
+#[derive(Debug)]
 pub(crate) struct Param<'a> {
     /// Its name, as the manifest has it: without an `r#`.
     pub(crate) name: String,
     pub(crate) ty: &'a Type,
     pub(crate) cfgs: Vec<&'a Attribute>,
+    pub(crate) refined: Option<Refined>,
 }
 
-pub(crate) fn validate(parsed: &Parsed) -> Result<App<'_>, Error> {
-    let signature = &parsed.function.sig;
-    let mut errors = Errors(None);
-    check_kind(signature, &mut errors);
-    let params = signature.inputs.iter().filter_map(|input| check_param(input, &mut errors)).collect();
-    let returns = check_return(signature, &mut errors);
-    match (errors.0, returns) {
-        (None, Some(returns)) => Ok(App { params, returns }),
-        (Some(errors), _) => Err(errors),
-        (None, None) => Err(Error::new_spanned(&signature.ident, "this function returns nothing")),
-    }
+/// The app, where nothing is wrong with it.
+pub(crate) fn validate<'a>(function: &'a Function, errors: &mut Errors) -> Option<App<'a>> {
+    let signature = &function.signature;
+    check_attributes(&function.attributes, errors);
+    check_kind(signature, errors);
+    let inputs = signature.inputs.iter().zip(&function.refinements);
+    let params: Vec<_> = inputs.filter_map(|(input, refinements)| check_param(input, refinements, errors)).collect();
+    check_names(&params, errors);
+    let returns = check_return(signature, errors)?;
+    Some(App { params, returns })
 }
 
-struct Errors(Option<Error>);
-
-impl Errors {
-    fn add(&mut self, at: impl ToTokens, message: &str) {
-        self.combine(Error::new_spanned(at, message));
-    }
-
-    fn combine(&mut self, error: Error) {
-        match &mut self.0 {
-            Some(errors) => errors.combine(error),
-            none => *none = Some(error),
+/// Two ways to run one function.
+fn check_attributes(attributes: &[Attribute], errors: &mut Errors) {
+    for attribute in attributes {
+        let path = attribute.path();
+        let last = path.segments.last().map(|segment| segment.ident.to_string());
+        let of_a_framework = path.segments.len() > 1 && last.as_deref() == Some("main");
+        if of_a_framework || matches!(last.as_deref(), Some("launch" | "test")) {
+            errors.add(path, "the platform starts the function, on a runtime of its own: remove this attribute");
         }
     }
 }
@@ -60,9 +68,16 @@ fn check_kind(signature: &Signature, errors: &mut Errors) {
     if let Some(abi) = &signature.abi {
         errors.add(abi, "an annotated function is an ordinary one; the exported symbol is made for it");
     }
-    if !signature.generics.params.is_empty() {
-        errors.add(&signature.generics, "an annotated function is not generic: the platform has no types to give it");
-    } else if let Some(clause) = &signature.generics.where_clause {
+    for generic in &signature.generics.params {
+        match generic {
+            GenericParam::Lifetime(_) => {
+                errors
+                    .add(generic, "an annotated function has no lifetimes: it owns its parameters, and nobody lends it anything");
+            }
+            _ => errors.add(generic, "an annotated function is not generic: the platform has no types to give it"),
+        }
+    }
+    if let (true, Some(clause)) = (signature.generics.params.is_empty(), &signature.generics.where_clause) {
         errors.add(clause, "an annotated function has no `where` clause");
     }
     if let Some(variadic) = &signature.variadic {
@@ -70,17 +85,18 @@ fn check_kind(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-fn check_param<'a>(input: &'a FnArg, errors: &mut Errors) -> Option<Param<'a>> {
+fn check_param<'a>(input: &'a FnArg, refinements: &[Attribute], errors: &mut Errors) -> Option<Param<'a>> {
     match input {
         FnArg::Receiver(receiver) => {
             errors.add(receiver, "an annotated function stands alone: it has no `self`");
             None
         }
         FnArg::Typed(param) => {
-            check_type(&param.ty, errors);
-            let cfgs = check_attributes(&param.attrs, errors);
-            let name = check_name(param, errors)?;
-            Some(Param { name: name.unraw().to_string(), ty: &param.ty, cfgs })
+            let refined = check_refinements(refinements, errors);
+            let name = check_name(param, errors);
+            Owned(errors).visit_type(&param.ty);
+            let cfgs = param.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
+            Some(Param { name: name?.unraw().to_string(), ty: &param.ty, cfgs, refined })
         }
     }
 }
@@ -95,29 +111,76 @@ fn check_name<'a>(param: &'a PatType, errors: &mut Errors) -> Option<&'a Ident> 
     }
 }
 
-fn check_type(ty: &Type, errors: &mut Errors) {
-    match ty {
-        Type::ImplTrait(_) => errors.add(ty, "a parameter has a type of its own: the type says which resource it is"),
-        Type::Reference(_) => errors.add(ty, "a parameter is owned, not a reference: the resource is the function's to keep"),
-        _ => {}
+/// A type that can be made from nothing but what the platform gives: nameable, whole, and borrowing nothing.
+struct Owned<'a>(&'a mut Errors);
+
+impl<'ast> Visit<'ast> for Owned<'_> {
+    fn visit_type(&mut self, ty: &'ast Type) {
+        match ty {
+            Type::ImplTrait(_) => self.0.add(ty, "a parameter has a type of its own: the type says which resource it is"),
+            Type::Infer(_) => self.0.add(ty, "a parameter's type is written out: the type says which resource it is"),
+            // Whatever these take or give, they own it.
+            Type::BareFn(_) | Type::TraitObject(_) => {}
+            _ => visit::visit_type(self, ty),
+        }
+    }
+
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        self.0.add(reference, "a parameter is owned, not a reference: the resource is the function's to keep");
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" {
+            self.0.add(lifetime, "a parameter borrows from nobody: there is no lifetime but `'static`");
+        }
     }
 }
 
-fn check_attributes<'a>(attributes: &'a [Attribute], errors: &mut Errors) -> Vec<&'a Attribute> {
-    for attribute in attributes.iter().filter(|attribute| !is_known(attribute)) {
-        errors.add(attribute, "a parameter takes no attribute but `#[cfg(…)]`: its type says which resource it is");
+fn check_refinements(attributes: &[Attribute], errors: &mut Errors) -> Option<Refined> {
+    let mut refined: Option<Refined> = None;
+    for attribute in attributes {
+        let Some(kind) = errors.take(parse::refinement(attribute)) else { continue };
+        let next = attribute::parse(kind, attribute, errors);
+        match &refined {
+            Some(first) => errors
+                .add(attribute.path(), format!("a parameter is one resource: `#[{}]` stands on it already", first.kind.name())),
+            None => refined = Some(next),
+        }
     }
-    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+    refined
+}
+
+/// Two parameters that ask for the same database by name would have one with the options of both. Parameters that are there
+/// under some condition may exclude each other.
+fn check_names(params: &[Param<'_>], errors: &mut Errors) {
+    let mut seen: Vec<(Kind, String, &str)> = Vec::new();
+    for param in params.iter().filter(|param| param.cfgs.is_empty()) {
+        let Some(refined) = &param.refined else { continue };
+        if !matches!(refined.kind, Kind::Postgres | Kind::Redis) {
+            continue;
+        }
+        let names = refined.options.iter().filter(|option| option.name == "name");
+        for (text, name) in names.filter_map(|option| match &option.value {
+            Value::Text(text) => Some((text, text.value())),
+            _ => None,
+        }) {
+            match seen.iter().find(|(kind, other, _)| (*kind, other) == (refined.kind, &name)) {
+                Some((_, _, first)) => errors
+                    .add(text, format!("the parameter `{first}` is `{name}` already: clone it, or give this one another name")),
+                None => seen.push((refined.kind, name, &param.name)),
+            }
+        }
+    }
 }
 
 fn check_return<'a>(signature: &'a Signature, errors: &mut Errors) -> Option<&'a Type> {
     match &signature.output {
         ReturnType::Type(_, ty) => Some(ty),
         ReturnType::Default => {
-            errors.combine(Error::new(
+            errors.add_at(
                 signature.paren_token.span.close(),
                 "an annotated function returns the service: add a return type, such as `-> shuttle_service::ShuttleAxum`",
-            ));
+            );
             None
         }
     }

@@ -5,6 +5,7 @@
 
 mod binary;
 mod expansion;
+mod message;
 
 use std::{
     io::Write,
@@ -18,7 +19,7 @@ use shuttle_abi::{AppLaunch, FailedStage, STATUS_FAILED, STATUS_OK, STATUS_PANIC
 
 pub use self::binary::main;
 use self::expansion::LocalFuture;
-pub use self::expansion::{Args, Export, Outcome, Param, ServiceEntry, check_options, param, service};
+pub use self::expansion::{Args, Export, Outcome, Param, ServiceEntry, param, service};
 use crate::{
     Error, Serving,
     control::{self, Reporter, Shutdown},

@@ -100,7 +100,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        entry::{Args, Export, Failure, Outcome, Param, Resources, ServiceEntry, check_options, main, param, run, service},
+        entry::{Args, Export, Failure, Outcome, Param, Resources, ServiceEntry, main, param, run, service},
         manifest::{Manifest, ParamInfo, SettingsInfo},
         resource::{Accepts, Needs, OptionEntry, OptionValue, Slot},
     };

@@ -2,9 +2,12 @@
 //!
 //! Everything here is `const`: an app's section is there without running anything of it.
 
+mod writer;
+
 use shuttle_abi::{Kind, Listen, MANIFEST_VERSION, RECORD_MAGIC};
 
-use crate::resource::{Needs, OptionEntry, OptionValue, contains};
+pub(crate) use self::writer::{List, Writer};
+use crate::resource::{Needs, OptionEntry, contains};
 
 /// What the manifest says of the service.
 #[derive(Debug, Clone, Copy)]
@@ -75,14 +78,13 @@ impl Manifest {
         writer.bytes(&RECORD_MAGIC);
         writer.bytes(&(self.json_len() as u32).to_le_bytes());
         self.json(&mut writer);
-        assert!(writer.at == N, "the record has another length than it was given");
-        writer.to
+        writer.whole()
     }
 
     const fn json_len(&self) -> usize {
         let mut counter = Writer::<0>::new();
         self.json(&mut counter);
-        counter.at
+        counter.len()
     }
 
     const fn json<const N: usize>(&self, to: &mut Writer<N>) {
@@ -236,122 +238,13 @@ const fn platform_options<const N: usize>(to: &mut Writer<N>, options: &[OptionE
     }
 }
 
-/// Where the commas go.
-#[derive(Clone, Copy)]
-struct List {
-    empty: bool,
-}
-
-impl List {
-    const fn new() -> Self {
-        Self { empty: true }
-    }
-
-    const fn next<const N: usize>(self, to: &mut Writer<N>) -> Self {
-        if !self.empty {
-            to.byte(b',');
-        }
-        Self { empty: false }
-    }
-}
-
 /// Length of what stands before the JSON: the magic, and a `u32`.
 const HEAD: usize = RECORD_MAGIC.len() + 4;
-
-/// Writes into an array, or, with `N` = 0, only counts.
-struct Writer<const N: usize> {
-    to: [u8; N],
-    at: usize,
-}
-
-impl<const N: usize> Writer<N> {
-    const fn new() -> Self {
-        Self { to: [0; N], at: 0 }
-    }
-
-    const fn byte(&mut self, byte: u8) {
-        if N > 0 {
-            self.to[self.at] = byte;
-        }
-        self.at += 1;
-    }
-
-    const fn bytes(&mut self, bytes: &[u8]) {
-        let mut i = 0;
-        while i < bytes.len() {
-            self.byte(bytes[i]);
-            i += 1;
-        }
-    }
-
-    const fn raw(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    /// A JSON string. Only quotes, backslashes and control characters need an escape; all else is UTF-8 as it stands.
-    const fn string(&mut self, text: &str) {
-        self.byte(b'"');
-        self.escaped(text);
-        self.byte(b'"');
-    }
-
-    /// What stands between the quotes.
-    const fn escaped(&mut self, text: &str) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let bytes = text.as_bytes();
-        let mut i = 0;
-        while i < bytes.len() {
-            match bytes[i] {
-                b @ (b'"' | b'\\') => {
-                    self.byte(b'\\');
-                    self.byte(b);
-                }
-                b @ 0..0x20 => {
-                    self.raw("\\u00");
-                    self.byte(HEX[(b >> 4) as usize]);
-                    self.byte(HEX[(b & 15) as usize]);
-                }
-                b => self.byte(b),
-            }
-            i += 1;
-        }
-    }
-
-    const fn number(&mut self, number: u64) {
-        if number >= 10 {
-            self.number(number / 10);
-        }
-        self.byte(b'0' + (number % 10) as u8);
-    }
-
-    const fn value(&mut self, value: &OptionValue) {
-        match value {
-            OptionValue::Text(text) => self.string(text),
-            OptionValue::Flag(flag) => self.raw(if *flag { "true" } else { "false" }),
-            OptionValue::Number(number) => {
-                if *number < 0 {
-                    self.byte(b'-');
-                }
-                self.number(number.unsigned_abs());
-            }
-            OptionValue::List(texts) => {
-                self.byte(b'[');
-                let mut list = List::new();
-                let mut i = 0;
-                while i < texts.len() {
-                    list = list.next(self);
-                    self.string(texts[i]);
-                    i += 1;
-                }
-                self.byte(b']');
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::OptionValue;
 
     const POSTGRES: Needs = Needs::One { kind: "postgres", options: &["name", "extensions"] };
     const OPTIONS: &[OptionEntry] = &[
@@ -411,7 +304,7 @@ mod tests {
             let mut writer = Writer::<1024>::new();
             let service = ServiceInfo { listen, ..SERVICE };
             Manifest { crate_name: "a", service, settings: SettingsInfo::DEFAULT, params: &[] }.json(&mut writer);
-            let read: shuttle_abi::Manifest = serde_json::from_slice(&writer.to[..writer.at]).unwrap();
+            let read: shuttle_abi::Manifest = serde_json::from_str(writer.text()).unwrap();
             assert_eq!(read.service.listen, listen);
         }
     }

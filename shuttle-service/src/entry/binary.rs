@@ -13,12 +13,14 @@ use super::{Failure, Outcome, Resources, ServiceEntry, run};
 
 /// Runs the service with the launch that the platform's runner left in a descriptor.
 ///
-/// Started by anybody else, it says how it is started.
-pub fn main<F, Fut>(service: &ServiceEntry, start: F) -> ExitCode
+/// Started by anybody else, it says how it is started. The manifest's record is passed for the linker, which drops a section
+/// that nothing refers to.
+pub fn main<F, Fut>(service: &ServiceEntry, record: &'static [u8], start: F) -> ExitCode
 where
     F: FnOnce(Resources) -> Fut + 'static,
     Fut: Future<Output = Result<Outcome, Failure>> + 'static,
 {
+    std::hint::black_box(record);
     let Some(launch) = launch() else {
         let note = "this program is an app of the platform: `cargo shuttle deploy` runs it on a server";
         drop(writeln!(std::io::stderr(), "{note}"));

@@ -4,13 +4,13 @@
 
 use std::{any::Any, fmt, pin::Pin};
 
-use shuttle_abi::{Header, RunFn};
+use shuttle_abi::{Header, Kind, RunFn};
 
-use super::{Failure, Resources};
+use super::{Failure, Resources, message::Message};
 use crate::{
     Error, Parameter, SecretStore, Service, Serving, VERSION,
     manifest::{ParamInfo, ServiceInfo},
-    resource::{OptionEntry, Options, Slot},
+    resource::{Accepts, Needs, OptionEntry, Options, Slot, contains},
 };
 
 /// A future of one thread, its type put aside.
@@ -19,35 +19,57 @@ pub(super) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 /// A parameter of the annotated function.
 pub struct Param<T> {
     pub info: ParamInfo,
+    accepts: Accepts,
     make: for<'a> fn(Slot<'a>) -> Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>,
 }
 
 /// The parameter `name` of type `T`, with the options of the attribute on it.
 #[must_use]
 pub const fn param<T: Parameter>(name: &'static str, options: &'static [OptionEntry]) -> Param<T> {
-    Param { info: ParamInfo { name, needs: T::NEEDS, options }, make: |slot| Box::pin(T::take(slot)) }
+    let info = ParamInfo { name, needs: T::NEEDS, options };
+    Param { info, accepts: T::ACCEPTS, make: |slot| Box::pin(T::take(slot)) }
 }
 
-/// Checks at compile time that the parameter's type knows its options, and is what the attribute's name says. It stands
-/// apart from [`param`], so that the error is on the attribute.
-pub const fn check_options<T: Parameter>(kind: Option<&'static str>, options: &'static [OptionEntry]) {
-    if let Some(kind) = kind {
-        assert!(
-            T::NEEDS.has(kind),
-            "this attribute is for another type of parameter: `Postgres` is for databases, `Redis` for Redis clients, `Secrets` for a `SecretStore`"
-        );
-    }
-    let mut i = 0;
-    while i < options.len() {
-        assert!(
-            T::ACCEPTS.knows(options[i].name),
-            "the parameter's type has no such option: its documentation says which it has, for a type of your own `Resource::OPTIONS`"
-        );
-        i += 1;
-    }
-}
-
+/// The checks run at compile time. Each stands apart from [`param`], so that its error is on the attribute's tokens.
 impl<T> Param<T> {
+    /// That the parameter is made from what the attribute is for.
+    pub const fn check_kind(&self, attribute: &str, kind: &str) {
+        if self.info.needs.has(kind) {
+            return;
+        }
+        let mut message = Message::new();
+        message.add("`#[");
+        message.add(attribute);
+        message.add("]` is for a parameter that is made from ");
+        message.add(kind);
+        message.add("; this one is made from ");
+        match &self.info.needs {
+            Needs::One { kind, .. } => message.add(kind),
+            Needs::All(_) => message.add("several other things"),
+        }
+        message.add(": its options stand in `#[resource(…)]`, and without any no attribute is needed");
+        panic!("{}", message.text());
+    }
+
+    /// That the parameter's type has this option, and that the option can be read when it has to be.
+    pub const fn check_option(&self, index: usize) {
+        let option = &self.info.options[index];
+        let mut message = Message::new();
+        if !self.accepts.knows(option.name) {
+            message.add("the parameter's type has no option `");
+            message.add(option.name);
+            message.add("`: ");
+            add_known(&mut message, &self.accepts);
+        } else if is_read_by_platform(&self.info.needs, option.name) && option.value.refers_to_secrets() {
+            message.add("no secret can stand in `");
+            message.add(option.name);
+            message.add("`: the platform reads it from the built app, to prepare what the app is then given");
+        } else {
+            return;
+        }
+        panic!("{}", message.text());
+    }
+
     /// Makes the resource from what the platform gave for it.
     ///
     /// # Errors
@@ -66,6 +88,34 @@ impl<T> Param<T> {
         };
         let options = Options::resolve(self.info.options, secrets.as_ref())?;
         (self.make)(Slot::new(&from.given, self.info.name, &options)).await
+    }
+}
+
+const fn is_read_by_platform(needs: &Needs, option: &str) -> bool {
+    match needs {
+        Needs::One { options, .. } => contains(options, option),
+        Needs::All(_) => false,
+    }
+}
+
+/// Names the options that a parameter's type has.
+const fn add_known(to: &mut Message, accepts: &Accepts) {
+    to.add("it has");
+    let mut level = Some(accepts);
+    let mut first = true;
+    while let Some(accepts) = level {
+        let mut i = 0;
+        while i < accepts.own.len() {
+            to.add(if first { " `" } else { ", `" });
+            to.add(accepts.own[i]);
+            to.add("`");
+            first = false;
+            i += 1;
+        }
+        level = accepts.rest;
+    }
+    if first {
+        to.add(" none");
     }
 }
 
@@ -161,6 +211,18 @@ fn adopt<R: Returned<Marker>, Marker: 'static>(outcome: Outcome) -> Result<Made,
 }
 
 impl ServiceEntry {
+    /// That a setting that is about requests is not asked for where there are none.
+    pub const fn check_is_sent_requests(&self, setting: &str) {
+        if matches!(self.info.kind, Kind::Http) {
+            return;
+        }
+        let mut message = Message::new();
+        message.add("a background service is sent no requests and never sleeps: `");
+        message.add(setting);
+        message.add("` means nothing to it");
+        panic!("{}", message.text());
+    }
+
     pub(super) fn adopt(&self, outcome: Outcome) -> Result<Made, Error> {
         (self.adopt)(outcome)
     }
