@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    cmd,
     error::{At, Error, Result},
     repo::Repo,
     setup::{self, Scope},
@@ -32,7 +33,20 @@ pub(crate) fn install(repo: &Repo, root: Option<PathBuf>) -> Result<()> {
     if !env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|path| path == folder) {
         ui::note(format_args!("{} is not in your PATH", folder.display()));
     }
+    for (program, other) in hidden(&folder) {
+        ui::note(format_args!("your PATH finds another {program} first: {}", other.display()));
+    }
     Ok(())
+}
+
+/// Programs of the same names that stand before the installed ones: on crates.io, `cargo-shuttle` is another product's.
+fn hidden(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    PROGRAMS
+        .iter()
+        .filter_map(|&program| Some((program, cmd::find(program, &[])?)))
+        .filter(|(program, found)| real(found) != real(&folder.join(program)))
+        .collect()
 }
 
 /// Where `cargo install` would put them.
@@ -43,8 +57,9 @@ fn default_root() -> Option<PathBuf> {
 
 fn place(from: &Path, to: &Path) -> Result<()> {
     let draft = to.with_extension(format!("new-{}", std::process::id()));
-    fs::copy(from, &draft).at(from)?;
-    fs::rename(&draft, to).inspect_err(|_| _ = fs::remove_file(&draft)).at(to)?;
+    // What fails is nearly always the target: a full disk, or a folder of somebody else's.
+    let placed = fs::copy(from, &draft).and_then(|_| fs::rename(&draft, to));
+    placed.inspect_err(|_| _ = fs::remove_file(&draft)).at(to)?;
     ui::note(to.display());
     Ok(())
 }
@@ -61,6 +76,8 @@ mod tests {
         fs::write(&from, "new").unwrap();
         fs::write(&to, "old").unwrap();
         place(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "new");
+        assert!(place(&temp.path, &to).is_err());
         assert_eq!(fs::read_to_string(&to).unwrap(), "new");
         assert_eq!(fs::read_dir(&temp.path).unwrap().count(), 2);
     }

@@ -102,7 +102,7 @@ impl<'a> Bench<'a> {
     fn shortener(&self, pair: &Pair) -> Result<Found> {
         let mut found = self.redeploy(pair, &figures::REDEPLOY_SHORTENER)?;
         found.text += "\n";
-        found.text += &report::parts_table(&self.watched(pair)?);
+        found.text += &report::watched_table(&self.watched(pair)?);
         Ok(found)
     }
 
@@ -118,7 +118,7 @@ impl<'a> Bench<'a> {
             ui::seconds(overhead),
             overheads.len(),
             report::listed(overheads.iter().copied()),
-            report::parts_table(&runs)
+            report::watched_table(&runs)
         );
         Ok(Found { figures: vec![figures::OVERHEAD.time(overhead)], text })
     }

@@ -3,7 +3,9 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -11,11 +13,13 @@ use serde_json::Value;
 
 use super::{
     Found,
-    app::{self, HELLO, Project},
+    app::{HELLO, Project},
     deploy::{Bench, DEPLOY},
-    figures, report,
+    figures,
+    report::{self, Part},
 };
 use crate::{
+    cmd::{self, Captured},
     error::{At, Error, Result},
     ui,
 };
@@ -33,7 +37,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Found> {
     write(&project.folder)?;
     project.lock()?;
     let (mut packs, mut reads) = (Vec::new(), Vec::new());
-    let (mut files, mut size) = (Vec::new(), String::new());
+    let (mut files, mut size, mut parts) = (Vec::new(), String::new(), Vec::new());
     for number in 0..bench.rounds {
         let text = format!("Upload {number}.");
         project.edit(&text)?;
@@ -41,15 +45,16 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Found> {
         if number.is_multiple_of(2) {
             reads.push(read(&files)?);
         }
-        let (time, printed) = app::timed(bench.server.cli(&project.folder).args(DEPLOY).arg("--no-follow"))?;
-        packs.push(time);
+        let sent = send(bench, &project)?;
+        packs.push(sent.time);
         if !number.is_multiple_of(2) {
             reads.push(read(&files)?);
         }
-        size = packed(&printed.stderr, files.len())?;
-        ui::note(format_args!("uploaded after {}, reading {}", ui::seconds(time), ui::seconds(reads[number])));
+        size = packed(&sent.said, files.len())?;
+        ui::note(format_args!("uploaded after {}, reading {}", ui::seconds(sent.time), ui::seconds(reads[number])));
+        parts.push(sent.parts);
         // Its build would take part in the next round.
-        finished(bench, &printed.stdout)?;
+        finished(bench, &sent.printed)?;
         bench.wait_for(&project, &text)?;
     }
     let over = report::median_time(packs.iter().zip(&reads).map(|(pack, read)| pack.saturating_sub(*read)));
@@ -59,15 +64,56 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Found> {
          files among them. One file is edited before each round. `cargo shuttle deploy --no-follow` ends when the server has \
          taken the archive.\n\n\
          | | median of {} |\n|---|---:|\n| `cargo shuttle deploy`, until the server has the archive | {} |\n\
-         | reading the workspace's files one after another | {} |\n| the one over the other, round by round | **{}** |\n",
+         | reading the workspace's files one after another | {} |\n| the one over the other, round by round | **{}** |\n\n\
+         Where the time goes, by what the CLI says meanwhile:\n\n{}",
         files.len(),
         bytes as f64 / 1e6,
         packs.len(),
         ui::seconds(report::median_time(packs.iter().copied())),
         ui::seconds(report::median_time(reads.iter().copied())),
         ui::seconds(over),
+        report::medians_table(&parts),
     );
     Ok(Found { figures: vec![figures::PACK.time(over)], text })
+}
+
+/// One upload.
+struct Sent {
+    time: Duration,
+    /// What the CLI said of its progress, what it printed, and when it said what.
+    said: String,
+    printed: String,
+    parts: Vec<Part>,
+}
+
+/// Runs the CLI until the server has the archive, and looks when it says what.
+fn send(bench: &Bench<'_>, project: &Project) -> Result<Sent> {
+    let mut command = bench.server.cli(&project.folder);
+    command.args(DEPLOY).arg("--no-follow").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let broken = |error: std::io::Error| Error::new(format!("cannot run cargo-shuttle: {error}"));
+    let began = Instant::now();
+    let mut cli = command.spawn().map_err(broken)?;
+    let mut marks = vec![("find the package, list and pack the files".to_owned(), Duration::ZERO)];
+    let mut said = String::new();
+    for line in cli.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
+        let line = line.map_err(broken)?;
+        marks.extend(mark(&line).map(|name| (name.to_owned(), began.elapsed())));
+        let _ = writeln!(said, "{line}");
+    }
+    let mut output = cli.wait_with_output().map_err(broken)?;
+    let time = began.elapsed();
+    output.stderr = said.into_bytes();
+    let Captured { stdout: printed, stderr: said } = cmd::checked(&command, &output)?;
+    Ok(Sent { time, said, printed, parts: report::parts(&marks, time) })
+}
+
+/// What begins with this line of the CLI's.
+fn mark(line: &str) -> Option<&'static str> {
+    match line.split_whitespace().next()? {
+        "Packed" => Some("upload, check and unpack"),
+        "Uploaded" => Some("the CLI ends"),
+        _ => None,
+    }
 }
 
 /// Members that nothing depends on: they are sent, as cargo asks for every member, and not compiled.
@@ -188,6 +234,13 @@ mod tests {
         let files = files_below(&temp.path).unwrap();
         assert_eq!(files.len(), 2001);
         assert!(read(&files).unwrap() > Duration::ZERO);
+    }
+
+    #[test]
+    fn what_the_cli_says_tells_what_begins() {
+        assert_eq!(mark("      Packed large (2103 files, 1.2 MB)"), Some("upload, check and unpack"));
+        assert_eq!(mark("    Uploaded as deployment x"), Some("the CLI ends"));
+        assert_eq!((mark("   Uploading to x"), mark("")), (None, None));
     }
 
     #[test]

@@ -104,7 +104,11 @@ fn machine() -> Result<String> {
 
 /// `-dirty`, where what is measured is in no commit. The pages do not count: an earlier run has written to one of them.
 fn commit(repo: &Repo) -> String {
-    let git = |args: &[&str]| cmd::output(Command::new("git").args(args).current_dir(&repo.root)).unwrap_or_default();
+    // No repository, as in an unpacked archive, is no error.
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(&repo.root).output();
+        output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
     let commit = git(&["rev-parse", "--short", "HEAD"]);
     let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!*.md"]);
     match commit.trim() {

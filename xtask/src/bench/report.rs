@@ -70,13 +70,19 @@ pub(super) fn parts(marks: &[(String, Duration)], end: Duration) -> Vec<Part> {
     parts
 }
 
-/// Where the time goes: the median of each part.
-pub(super) fn parts_table(runs: &[Vec<Part>]) -> String {
-    let mut text = format!(
+/// Where the time of watched deployments goes.
+pub(super) fn watched_table(runs: &[Vec<Part>]) -> String {
+    format!(
         "Where the time goes (median of {} more deployments, whose events were followed; the stages are those that the server \
-         tells):\n\n| part | ms |\n|---|---:|\n",
-        runs.len()
-    );
+         tells):\n\n{}",
+        runs.len(),
+        medians_table(runs)
+    )
+}
+
+/// The median of each part.
+pub(super) fn medians_table(runs: &[Vec<Part>]) -> String {
+    let mut text = "| part | ms |\n|---|---:|\n".to_owned();
     for part in medians(runs) {
         text += &format!("| {} | {} |\n", part.name, part.time.as_millis());
     }
