@@ -272,3 +272,27 @@ async fn output_and_records_reach_the_log() {
     );
     assert!(lines[4].message.ends_with("bytes cut)"));
 }
+
+#[tokio::test]
+async fn followers_of_a_deleted_project_get_what_was_said_and_then_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::open(dir.path(), LogLimits::default()).unwrap();
+    let (mut behind, mut waiting) = (follow(&store, Some(0)), follow(&store, None));
+    assert!(waiting.next().now_or_never().is_none());
+    store.append(&app(), line("last words")).unwrap();
+    store.end(&app());
+    for lines in [&mut behind, &mut waiting] {
+        assert_eq!(next(lines).await, (1, "last words".to_owned()));
+        assert!(lines.next().await.is_none());
+    }
+    // Deployed again, it can be followed again.
+    let mut again = follow(&store, Some(1));
+    store.append(&app(), line("back")).unwrap();
+    assert_eq!(next(&mut again).await, (2, "back".to_owned()));
+
+    store.remove(&app()).await.unwrap();
+    assert!(again.next().await.is_none());
+    assert!(!dir.path().join("app").exists());
+    assert_eq!(store.append(&app(), line("anew")).unwrap(), 1);
+    store.remove(&"other".parse().unwrap()).await.unwrap();
+}

@@ -461,4 +461,29 @@ mod tests {
             assert!(tokio_postgres::connect(&intruder, NoTls).await.is_err(), "{intruder}");
         }
     }
+
+    #[tokio::test]
+    async fn extensions_are_made_as_the_app_if_trusted_and_as_the_administrator_if_named() {
+        let foreign = Foreign::start().await;
+        let source = || PostgresSource::Configured(Box::new(foreign.config.clone()));
+        let postgres = Postgres::new(source(), ["pageinspect".to_owned()]);
+        let wanted = ["pgcrypto".to_owned(), "earthdistance".to_owned()];
+        let refused = postgres.provide(&row(), &wanted).await.unwrap_err();
+        assert!(matches!(&refused, ProvisionError::ExtensionNotAllowed { name, .. } if name == "earthdistance"), "{refused}");
+        let missing = postgres.provide(&row(), &["no_such".to_owned()]).await.unwrap_err();
+        assert!(matches!(&missing, ProvisionError::NoExtension { available, .. } if available.contains(&"pgcrypto".into())));
+
+        let wanted = ["pgcrypto".to_owned(), "pageinspect".to_owned()];
+        let first = postgres.provide(&row(), &wanted).await.unwrap();
+        assert_eq!(postgres.provide(&row(), &wanted).await.unwrap(), first, "asked again, it is there already");
+        let (client, connection) = tokio_postgres::connect(&first, NoTls).await.unwrap();
+        let _connection = tokio::spawn(connection);
+        let owners =
+            "SELECT extname::text, pg_get_userbyid(extowner)::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1";
+        let rows = client.query(owners, &[]).await.unwrap();
+        let owners: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let expected = [("pageinspect", "boss"), ("pgcrypto", "app_01")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(owners, expected);
+        client.query_one("SELECT gen_salt('bf')", &[]).await.unwrap();
+    }
 }

@@ -2,10 +2,11 @@
 //! dies, stopped with the platform.
 
 use std::{
-    fs::OpenOptions,
+    convert::Infallible,
+    fs::{File, OpenOptions},
     io::{self, Read, Seek},
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -20,8 +21,10 @@ use crate::{
     sandbox::{Sandbox, Spec},
 };
 
-/// Bytes of a service's log, beyond which it is moved aside at the next start.
+/// Bytes of a service's log, beyond which it is moved aside; the last part that was is kept.
 const MAX_LOG: u64 = 16 * 1024 * 1024;
+/// How often the size of the log is looked at while the service runs.
+const LOOK_AT_LOG: Duration = Duration::from_secs(10);
 /// Bytes at the end of a log in which its last line is looked for.
 const LAST_BYTES: u64 = 8 * 1024;
 /// How long those who ask wait for a service to answer after its start.
@@ -146,6 +149,7 @@ async fn run_once(
             tokio::select! {
                 () = stop.cancelled() => {}
                 ended = process.wait() => return Err(ended_early(definition, ended)),
+                never = bound_log(definition) => match never {},
             }
         }
     }
@@ -169,17 +173,40 @@ async fn answering(definition: &Definition, health: &watch::Sender<Health>) {
     }
 }
 
-/// The log of a service, for its owner's eyes. One that has grown is moved aside; the last one moved aside is kept.
-fn open_log(path: &std::path::Path) -> io::Result<std::fs::File> {
-    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_LOG) {
-        std::fs::rename(path, path.with_extension("log.old"))?;
-    }
+/// The log of a service, for its owner's eyes.
+fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
+/// Keeps the log of a running service small. It has its file open and appends to it, so what was moved aside is cut off
+/// here: it goes on at the beginning.
+async fn bound_log(definition: &Definition) -> Infallible {
+    let mut looks = tokio::time::interval(LOOK_AT_LOG);
+    loop {
+        looks.tick().await;
+        let path = definition.log.clone();
+        if let Err(error) = crate::build::blocking(move || cut_log(&path, MAX_LOG)).await {
+            tracing::warn!(service = definition.name, %error, "its log could not be cut");
+        }
+    }
+}
+
+/// Lines that are written meanwhile are lost.
+fn cut_log(path: &Path, most: u64) -> io::Result<()> {
+    let log = File::options().write(true).open(path)?;
+    if log.metadata()?.len() <= most {
+        return Ok(());
+    }
+    let old = path.with_extension("log.old");
+    let aside = std::fs::copy(path, &old);
+    // On a full disk it is cut all the same.
+    log.set_len(0)?;
+    aside.map(|_| ())
+}
+
 /// The last line of a file, read from its end.
-fn last_line(path: &std::path::Path) -> Option<String> {
-    let mut file = std::fs::File::open(path).ok()?;
+fn last_line(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(io::SeekFrom::Start(length.saturating_sub(LAST_BYTES))).ok()?;
     let mut bytes = Vec::new();
@@ -199,4 +226,27 @@ fn ended_early(definition: &Definition, ended: io::Result<std::process::ExitStat
     let how = ended.map_or_else(|error| error.to_string(), describe);
     let last = last_line(&definition.log).map(|line| format!("; its last line: {line}")).unwrap_or_default();
     format!("{} ended with {how}{last} (its log: {})", definition.name, definition.log.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_has_grown_is_cut_under_its_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("service.log");
+        let mut writer = open_log(&path).unwrap();
+        writer.write_all(b"first\n").unwrap();
+        cut_log(&path, 6).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first\n", "not over the limit");
+        writer.write_all(b"second\n").unwrap();
+        cut_log(&path, 6).unwrap();
+        writer.write_all(b"third\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "third\n");
+        assert_eq!(fs::read_to_string(folder.path().join("service.log.old")).unwrap(), "first\nsecond\n");
+        assert_eq!(last_line(&path).unwrap(), "third");
+    }
 }
