@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use platform_wire::ProjectName;
+use platform_wire::{ProjectName, ServiceKind};
 use serde_json::{Value, json};
 
 use super::{
@@ -108,11 +108,19 @@ fn one(
         let what = Following::Deployment(deployment.id.clone());
         let url = interruptible(what, watch::until_finished(client, &deployment.id, patience, ui)).await?;
         if !ui.is_json() {
-            ui.status("Live", &format!("after {:.1} s", began.elapsed().as_secs_f64()));
+            let seconds = began.elapsed().as_secs_f64();
+            let kind = if is_background(client, name).await { ", a background service: it is sent no requests" } else { "" };
+            ui.status("Live", &format!("after {seconds:.1} s{kind}"));
             ui.data(&url);
         }
         Ok(json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url }))
     })
+}
+
+/// Whether its URL leads to nothing but a page that says so.
+async fn is_background(client: &Client, name: &ProjectName) -> bool {
+    let serving = client.project(name).await.ok().and_then(|project| project.serving);
+    serving.is_some_and(|serving| serving.kind == ServiceKind::Background)
 }
 
 struct Prepared {

@@ -131,7 +131,7 @@ impl View<'_> {
                 self.ui.status("Built", "the service");
             }
             State::Loaded => self.ui.status("Started", "the service"),
-            State::Deployed => self.ui.status("Deployed", "requests go to the new version"),
+            State::Deployed => self.ui.status("Deployed", "the new version"),
             // The upload said the first; the outcome tells the others with their reasons.
             State::Queued | State::Error | State::Deleted => {}
         }

@@ -67,10 +67,11 @@ impl Secrets {
             return Ok(Some(Self { set: read(file)?, file: file.to_owned(), unused: None }));
         }
         let (own, shared) = (package.join(FILE_NAME), workspace.join(FILE_NAME));
-        let own_exists = own.try_exists().map_err(|source| SecretsError::Io { path: own.clone(), source })?;
-        let shared_exists = own != shared && shared.exists();
-        Ok(match (own_exists, shared_exists) {
-            (true, _) => Some(Self { set: read(&own)?, file: own, unused: shared_exists.then_some(shared) }),
+        // A link that leads nowhere is a mistake, and no missing file.
+        let is_there = |file: &Path| fs::symlink_metadata(file).is_ok();
+        let shared_is_there = own != shared && is_there(&shared);
+        Ok(match (is_there(&own), shared_is_there) {
+            (true, _) => Some(Self { set: read(&own)?, file: own, unused: shared_is_there.then_some(shared) }),
             (false, true) => Some(Self { set: read(&shared)?, file: shared, unused: None }),
             (false, false) => None,
         })

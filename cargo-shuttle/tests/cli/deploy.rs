@@ -5,7 +5,9 @@ use std::{
     process::Command,
 };
 
-use platform_wire::{ErrorCode, Event, Failure, FailureKind, LogLevel, LogLine, LogSource, Outcome, Stage, State};
+use platform_wire::{
+    ErrorCode, Event, Failure, FailureKind, LogLevel, LogLine, LogSource, Outcome, ServiceKind, Serving, Stage, State,
+};
 
 use crate::support::{Project, Run, Server, Shuttle, deployment, finished, sse};
 
@@ -47,6 +49,25 @@ fn the_url_alone_is_on_stdout() {
     assert!(!run.stderr.contains('\u{1b}'), "colours without a terminal:\n{}", run.stderr);
     run.says(&["for 2 deployments", "Fetching dependencies", "Compiling 1/2 axum", "warning: unused", "Compiling 2/2 my-app"]);
     assert_eq!(server.archive().project, "my-app");
+}
+
+#[test]
+fn a_background_service_is_called_one() {
+    let (project, server) = (Project::new(), Server::start());
+    server.streams(sse(1, &[finished()])).has_project(platform_wire::Project {
+        name: "my-app".parse().unwrap(),
+        url: "http://my-app.localhost:8000".into(),
+        created_at_ms: 0,
+        serving: Some(Serving {
+            deployment: "d1".into(),
+            instance: "running".into(),
+            restarts: 0,
+            kind: ServiceKind::Background,
+        }),
+        latest: None,
+        resources: Vec::new(),
+    });
+    Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0).says(&["a background service: it is sent no requests"]);
 }
 
 #[test]

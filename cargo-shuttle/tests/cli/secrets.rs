@@ -97,6 +97,9 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_sent() {
     }
     project.write("app/Secrets.toml", &format!("LONG = \"{}\"\n", "s3cret".repeat(6000)));
     refused(&project, &[]).says(&["the secret `LONG` has 36000 bytes"]);
+    std::fs::remove_file(project.app().join("Secrets.toml")).unwrap();
+    project.link("elsewhere.toml", "app/Secrets.toml");
+    refused(&project, &[]).says(&["cannot read the secrets in"]);
     refused(&project, &["--secrets", "absent.toml"]).says(&["cannot read the secrets in absent.toml"]);
     project.write("app/Secrets.dev.toml", SECRETS);
     refused(&project, &["--secrets", "Secrets.dev.toml"]).says(&["never sent"]);
