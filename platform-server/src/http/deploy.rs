@@ -90,7 +90,7 @@ async fn receive(api: &Api, stream: &mut BodyDataStream) -> Result<(tempfile::Na
     let mut file = tokio::fs::File::from_std(temporary.as_file().try_clone()?);
     let (mut hash, mut received) = (Sha256::new(), 0u64);
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|_| Error::bad_request("the upload broke off").hint("try again: nothing was changed"))?;
+        let piece = piece.map_err(|_| Error::broken_off())?;
         received += piece.len() as u64;
         if received > api.limits.max_archive_bytes {
             return Err(Error::too_large(api.limits.max_archive_bytes));
@@ -105,7 +105,7 @@ async fn receive(api: &Api, stream: &mut BodyDataStream) -> Result<(tempfile::Na
 
 /// Reads on what a client still sends, within reason: one whose connection is closed in the middle of its upload reports a
 /// broken pipe instead of the answer.
-async fn drain(stream: &mut BodyDataStream, most: u64) {
+pub(super) async fn drain(stream: &mut BodyDataStream, most: u64) {
     let mut left = most;
     let reading = async {
         while let Some(Ok(piece)) = stream.next().await {

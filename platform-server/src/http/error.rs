@@ -58,8 +58,12 @@ impl Error {
             .hint("leave out what the build does not need (.gitignore works), or raise the server's --max-archive-bytes")
     }
 
-    pub(super) fn secrets_unread(limit: usize) -> Self {
-        Self::new(ErrorCode::TooLarge, format!("the secrets broke off, or are over the limit of {limit} bytes"))
+    pub(super) fn broken_off() -> Self {
+        Self::bad_request("the upload broke off").hint("try again: nothing was changed")
+    }
+
+    pub(super) fn too_many_secrets(limit: usize) -> Self {
+        Self::new(ErrorCode::TooLarge, format!("the secrets are over the limit of {limit} bytes"))
             .hint("secrets are for keys and passwords; deploy larger things as files, or keep them in a PersistDir")
     }
 

@@ -3,19 +3,23 @@
 
 use axum::{
     Json,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Path, State},
 };
+use futures_util::StreamExt;
 use platform_wire::{ProjectName, SecretSet, Secrets, secrets::MAX_BODY};
 
-use super::{Shared, error::Error};
+use super::{Shared, deploy::drain, error::Error};
+
+/// Bytes that are read of a body that is refused already.
+const DRAINED: u64 = 64 * 1024 * 1024;
 
 pub(super) async fn put(State(api): Shared, Path(name): Path<String>, body: Body) -> Result<Json<SecretSet>, Error> {
     let project: ProjectName = name.parse()?;
     if api.stop.is_cancelled() {
         return Err(Error::stopping());
     }
-    let body = to_bytes(body, MAX_BODY).await.map_err(|_| Error::secrets_unread(MAX_BODY))?;
+    let body = read(body).await?;
     // The parser's own message could repeat a value.
     let secrets: Secrets = serde_json::from_slice(&body).map_err(|_| {
         Error::bad_request(r#"the body is not of the form {"secrets": {"NAME": "value"}}"#)
@@ -25,4 +29,17 @@ pub(super) async fn put(State(api): Shared, Path(name): Path<String>, body: Body
     let project_id = api.db.project_id(project).await?;
     let id = api.driver.launcher.provisioner.vault.store(project_id, &secrets).await?;
     Ok(Json(SecretSet { id, count: secrets.secrets.len() }))
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Error> {
+    let (mut pieces, mut bytes) = (body.into_data_stream(), Vec::new());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| Error::broken_off())?;
+        if bytes.len() + piece.len() > MAX_BODY {
+            drain(&mut pieces, DRAINED).await;
+            return Err(Error::too_many_secrets(MAX_BODY));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
 }
