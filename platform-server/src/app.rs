@@ -64,6 +64,8 @@ pub(crate) enum AppError {
     Unconfined(String),
     #[error("`{0}` cannot be a domain")]
     Domain(String),
+    #[error("{} is no data directory of platform-server", .0.display())]
+    NoData(PathBuf),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -87,6 +89,7 @@ impl AppError {
                 "in a container, give it CAP_SYS_ADMIN, CAP_SYS_PTRACE and all uids; or run platform-server as an ordinary user"
                     .into(),
             ),
+            Self::NoData(_) => Some("name the one that the server uses: --data-dir DIR".into()),
             Self::Domain(_) => Some("for example --domain apps.example.com".into()),
             Self::Bind { .. } | Self::Db(_) | Self::Io(_) => None,
         }
@@ -145,13 +148,14 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let api =
         tokio::spawn(axum::serve(api_listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     let building = tokio::spawn(Arc::clone(&driver).run(parts.queue));
+    let warming = tokio::spawn(Arc::clone(&driver).warm_up(config.limits.warm_up(), stop.clone()));
     announce(&config, api_address, proxy_address, &parts.admin_key_file)?;
 
     wait_for_signal().await?;
     tracing::info!("stopping; apps may finish their requests");
     stop.cancel();
     // First what brings requests in, then what answers them, then what those need.
-    let _ = tokio::join!(proxy, building);
+    let _ = tokio::join!(proxy, building, warming);
     driver.instances.stop().await;
     driver.launcher.provisioner.stop().await;
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
@@ -260,6 +264,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),
         limits: limits.clone(),
+        warming: Mutex::default(),
     };
     let (queue, queue_task) = queue::queue();
     let archives = Stored::new(data.join("archives"), "tar.gz");

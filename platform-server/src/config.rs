@@ -16,6 +16,21 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the platform until SIGINT or SIGTERM
     Serve(Box<Serve>),
+    /// Show what building has left on the disk, or remove it: it is made again when it is needed
+    Cache(Cache),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cache {
+    /// The server's data directory [default: as for `serve`]
+    #[arg(long, value_name = "DIR", env = "PLATFORM_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Remove everything that no build is using
+    #[arg(long)]
+    pub(crate) clear: bool,
+    /// `json`: one document on stdout
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +110,9 @@ pub(crate) struct Limits {
     /// How long the logs of a deleted project are kept, in days
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(crate) keep_deleted_logs: u32,
+    /// Seconds without a deployment after which common dependencies are compiled for first deployments; 0 is never
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) warm_up_after: u64,
     /// Longest start of an app until it answers its first request, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) start_timeout: u64,
@@ -124,6 +142,11 @@ impl Limits {
 
     pub(crate) fn build(&self) -> Duration {
         Duration::from_secs(self.build_timeout)
+    }
+
+    /// `None`: never.
+    pub(crate) fn warm_up(&self) -> Option<Duration> {
+        (self.warm_up_after > 0).then(|| Duration::from_secs(self.warm_up_after))
     }
 
     pub(crate) fn start(&self) -> Duration {

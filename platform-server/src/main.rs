@@ -7,6 +7,7 @@ mod app;
 mod archive;
 mod artifact;
 mod build;
+mod cache;
 mod config;
 mod data_dir;
 mod db;
@@ -30,7 +31,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 fn main() -> ExitCode {
     // Before anything else, and before there is a second thread: this may be no server at all.
     sandbox::enter::run_if_asked();
-    let config::Command::Serve(serve) = config::Cli::parse().command;
+    let command = config::Cli::parse().command;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::registry()
@@ -41,7 +42,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no runtime: {error}"), None),
     };
-    match runtime.block_on(app::run(*serve)) {
+    let done = match command {
+        config::Command::Serve(serve) => runtime.block_on(app::run(*serve)),
+        config::Command::Cache(cache) => runtime.block_on(cache::run(cache)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string(), error.hint().as_deref()),
     }

@@ -206,7 +206,8 @@ impl CargoRun<'_> {
             return Err(BuildError::Compile(compile_failure(&messages, status)));
         }
         event(Event::Output { text: messages.summary() });
-        let artifact = messages.artifact.ok_or_else(|| BuildError::Compile("cargo built nothing that could be started".into()))?;
+        let artifact =
+            messages.artifact.ok_or_else(|| BuildError::Compile("cargo built nothing that could be started".into()))?;
         let target = self.paths().target;
         artifact.strip_prefix(&target).map(Path::to_path_buf).map_err(|_| {
             BuildError::Compile(format!("cargo put the artifact outside its target folder, at {}", artifact.display()))

@@ -2,12 +2,15 @@
 //! dependencies that projects share ([`shared`]); together under a size limit, the least recently used removed first.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    fs, io,
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::SystemTime,
 };
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::{blocking, shared, skeleton::Skeleton, tree};
 
@@ -16,17 +19,12 @@ use super::{blocking, shared, skeleton::Skeleton, tree};
 pub(crate) struct BuildFolders {
     root: Arc<Path>,
     max_bytes: u64,
-    busy: Busy,
 }
 
-/// Which folders are in use, and how often.
-type Busy = Arc<Mutex<HashMap<String, usize>>>;
-
-/// A folder that is not evicted while this exists.
+/// A folder that nobody removes while this exists: a lock, so that another process sees it as well.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    name: String,
-    busy: Busy,
+    _lock: File,
 }
 
 /// The folder of one project, reserved for one build.
@@ -41,102 +39,138 @@ pub(crate) struct BuildFolder {
     _reserved: Reserved,
 }
 
+/// What a folder is and takes.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// A project's id; `None` for compiled dependencies that projects share.
+    pub(crate) project: Option<i64>,
+    pub(crate) bytes: u64,
+    pub(crate) used: SystemTime,
+    name: String,
+}
+
 impl BuildFolders {
     pub(crate) fn new(root: PathBuf, max_bytes: u64) -> Self {
-        Self { root: root.into(), max_bytes, busy: Arc::default() }
+        Self { root: root.into(), max_bytes }
     }
 
-    /// The project's folder, made if it is missing; others are removed if all together are over the limit.
+    /// The project's folder, made if it is missing.
     pub(crate) async fn open(&self, project_id: i64, uid: Option<u32>) -> io::Result<BuildFolder> {
-        let name = project_id.to_string();
-        let base = self.root.join(&name);
-        let folder = BuildFolder {
-            tree: base.join("tree"),
-            target: base.join("target"),
-            empty: base.join("empty"),
-            _reserved: self.reserve(name),
-        };
         let this = self.clone();
-        let paths = [folder.tree.clone(), folder.empty.clone(), folder.target.clone()];
         blocking(move || {
-            for path in &paths {
+            let name = project_id.to_string();
+            let base = this.root.join(&name);
+            let folder = BuildFolder {
+                tree: base.join("tree"),
+                target: base.join("target"),
+                empty: base.join("empty"),
+                _reserved: this.reserve(&name)?,
+            };
+            for path in [&folder.tree, &folder.empty, &folder.target] {
                 fs::create_dir_all(path)?;
             }
             if let Some(uid) = uid {
-                std::os::unix::fs::chown(&paths[2], Some(uid), Some(uid))?;
+                std::os::unix::fs::chown(&folder.target, Some(uid), Some(uid))?;
             }
             // The time of this file is when the folder was last used.
             fs::write(base.join("used"), "")?;
-            this.evict()
+            Ok(folder)
         })
-        .await?;
-        Ok(folder)
+        .await
     }
 
-    fn reserve(&self, name: String) -> Reserved {
-        *self.busy.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default() += 1;
-        Reserved { name, busy: Arc::clone(&self.busy) }
+    /// Waits while the folder is being removed.
+    fn reserve(&self, name: &str) -> io::Result<Reserved> {
+        let lock = self.lock_file(name)?;
+        flock(&lock, FlockOperation::LockShared)?;
+        Ok(Reserved { _lock: lock })
+    }
+
+    /// It stays when the folder goes: whoever waits for it has it open.
+    fn lock_file(&self, name: &str) -> io::Result<File> {
+        File::options().create(true).truncate(false).write(true).open(self.root.join(format!("{name}.lock")))
     }
 
     /// Dependencies that are compiled as this skeleton's are.
-    pub(super) fn shared(&self, skeleton: &Skeleton) -> Option<(PathBuf, Reserved)> {
-        let name = shared::name(skeleton);
-        let reserved = self.reserve(name.clone());
-        let folder = self.root.join(name);
-        folder.join("used").exists().then_some((folder, reserved))
+    pub(super) fn shared(&self, skeleton: &Skeleton) -> io::Result<Option<(PathBuf, Reserved)>> {
+        self.find(&shared::name(skeleton))
     }
 
     /// Dependencies to start from, where there are none that are the same.
     pub(super) fn shared_by_some(&self, packages: &BTreeSet<String>) -> io::Result<Option<(PathBuf, Reserved)>> {
-        let Some(name) = shared::best(&self.root, packages)? else { return Ok(None) };
-        let reserved = self.reserve(name.clone());
+        match shared::best(&self.root, packages)? {
+            Some(name) => self.find(&name),
+            None => Ok(None),
+        }
+    }
+
+    fn find(&self, name: &str) -> io::Result<Option<(PathBuf, Reserved)>> {
+        let reserved = self.reserve(name)?;
         let folder = self.root.join(name);
         Ok(folder.join("used").exists().then_some((folder, reserved)))
     }
 
+    /// Whether all of these packages have been compiled for some project.
+    pub(super) fn covers(&self, packages: &BTreeSet<String>) -> io::Result<bool> {
+        shared::covers(&self.root, packages)
+    }
+
     /// Keeps what was compiled in `target`.
-    pub(super) fn share(&self, skeleton: &Skeleton, target: &Path) -> io::Result<()> {
-        shared::keep(skeleton, target, &self.root.join(shared::name(skeleton)))
+    pub(super) fn share(&self, skeleton: &Skeleton, target: &Path, chosen_by: shared::ChosenBy) -> io::Result<()> {
+        shared::keep(skeleton, target, &self.root.join(shared::name(skeleton)), chosen_by)
+    }
+
+    /// All folders, the least recently used first.
+    pub(crate) fn list(&self) -> io::Result<Vec<Kept>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            let used = fs::metadata(entry.path().join("used")).and_then(|metadata| metadata.modified());
+            folders.push(Kept {
+                project: name.parse().ok(),
+                bytes: tree::disk_usage(&entry.path()),
+                used: used.unwrap_or(SystemTime::UNIX_EPOCH),
+                name,
+            });
+        }
+        folders.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.name.cmp(&b.name)));
+        Ok(folders)
+    }
+
+    /// Removes a folder. `false`: it is in use.
+    pub(crate) fn remove(&self, folder: &Kept) -> io::Result<bool> {
+        let lock = self.lock_file(&folder.name)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            other => other?,
+        }
+        // Held while the folder goes, so that no build opens it meanwhile.
+        fs::remove_dir_all(self.root.join(&folder.name))?;
+        Ok(true)
     }
 
     /// Removes least recently used folders until the rest is below the limit.
-    fn evict(&self) -> io::Result<()> {
-        let mut folders: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let path = entry?.path();
-            let used = fs::metadata(path.join("used")).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            let size = tree::disk_usage(&path);
-            folders.push((used, path, size));
-        }
-        folders.sort();
-        let mut total: u64 = folders.iter().map(|(_, _, size)| size).sum();
-        for (_, path, size) in folders {
+    pub(crate) fn evict(&self) -> io::Result<()> {
+        let folders = self.list()?;
+        let mut total: u64 = folders.iter().map(|folder| folder.bytes).sum();
+        for folder in &folders {
             if total <= self.max_bytes {
                 break;
             }
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            // Held while the folder goes, so that no build opens it meanwhile.
-            let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            if busy.contains_key(name) {
-                continue;
+            if self.remove(folder)? {
+                tracing::info!(
+                    folder = folder.name,
+                    bytes = folder.bytes,
+                    "a build folder is removed: all together are over the limit"
+                );
+                total = total.saturating_sub(folder.bytes);
             }
-            tracing::info!(folder = name, bytes = size, "a build folder is removed: all together are over the limit");
-            fs::remove_dir_all(&path)?;
-            total = total.saturating_sub(size);
         }
         Ok(())
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = busy.get_mut(&self.name) {
-            *count -= 1;
-            if *count == 0 {
-                busy.remove(&self.name);
-            }
-        }
     }
 }
 
@@ -153,15 +187,17 @@ mod tests {
             let folder = folders.open(project, None).await.unwrap();
             fs::write(folder.target.join("big"), vec![1; 120 * 1024]).unwrap();
             ages += std::time::Duration::from_secs(1);
-            let used = fs::File::options().write(true).open(root.path().join(project.to_string()).join("used")).unwrap();
+            let used = File::options().write(true).open(root.path().join(project.to_string()).join("used")).unwrap();
             used.set_modified(ages).unwrap();
         }
-        let _first = BuildFolders::open(&folders, 4, None).await.unwrap();
+        let _newest = folders.open(4, None).await.unwrap();
+        folders.evict().unwrap();
         let left: Vec<bool> = (1..=4).map(|project| root.path().join(project.to_string()).exists()).collect();
         assert_eq!(left, [false, true, true, true]);
 
         let small = BuildFolders { max_bytes: 1, ..folders };
         let _busy = small.open(3, None).await.unwrap();
+        small.evict().unwrap();
         assert!(root.path().join("3/target/big").exists());
         assert!(!root.path().join("2").exists());
     }

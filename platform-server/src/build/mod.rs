@@ -5,7 +5,7 @@
 //! 3. `cargo fetch`: with the network, under a uid of its own, from an empty folder, so that no uploaded configuration
 //!    is read; what it needs of one is checked and passed on ([`config`]),
 //! 4. a project's first build takes its dependencies from those that are compiled already, or compiles them apart from
-//!    its own code, for others to take ([`skeleton`], [`shared`]),
+//!    its own code, for others to take ([`dependencies`], [`skeleton`], [`shared`]),
 //! 5. `cargo rustc`: without the network, under the project's build uid, seeing the toolchain and the registry
 //!    read-only and the project's own tree ([`cargo`]),
 //! 6. store the artifact by its digest and read the manifest out of it ([`crate::artifact`]).
@@ -14,6 +14,7 @@
 
 mod cargo;
 mod config;
+mod dependencies;
 mod folders;
 mod messages;
 mod registry;
@@ -22,8 +23,14 @@ mod skeleton;
 mod sources;
 pub(crate) mod toolchain;
 mod tree;
+mod warm;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use platform_wire::{Event, FailureKind, Stage};
 use shuttle_abi::Manifest;
@@ -37,11 +44,11 @@ use crate::{
     uids::Uids,
 };
 use cargo::{CargoError, CargoRun};
-pub(crate) use folders::BuildFolders;
+use folders::BuildFolder;
+pub(crate) use folders::{BuildFolders, Kept};
 pub(crate) use registry::Registry;
-use skeleton::{Skeleton, Skeletons};
 use sources::SourceError;
-use toolchain::{ToolchainError, Toolchains};
+use toolchain::{Toolchain, ToolchainError, Toolchains};
 
 /// Why there is no artifact.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +118,8 @@ pub(crate) struct Builder {
     pub(crate) toolchains: Toolchains,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) limits: Limits,
+    /// Ends the warm-up that is under way.
+    pub(crate) warming: Mutex<CancellationToken>,
 }
 
 impl Builder {
@@ -122,6 +131,37 @@ impl Builder {
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(Digest, Manifest), BuildError> {
+        // Warming up is for idle times.
+        self.warming.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+        let stage = |stage, message: &str| event(Event::Stage { stage, message: message.to_owned() });
+        let prepared = self.prepare(meta, files, event, cancel).await?;
+        let run = prepared.run(self, meta);
+        if self.sandbox.has_view() && shared::is_new(&prepared.folder.target) {
+            stage(Stage::Compile, "compiling dependencies");
+            run.take_dependencies(event, cancel).await?;
+        }
+        stage(Stage::Compile, "compiling");
+        let built = run.compile(event, cancel).await?;
+        let stored = self.artifacts.store(&prepared.folder.target, &built, self.limits.max_artifact_bytes).await?;
+        let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
+        // Nobody waits for it.
+        let folders = self.folders.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = folders.evict() {
+                tracing::warn!(%error, "old build folders could not be removed");
+            }
+        });
+        Ok((stored, manifest))
+    }
+
+    /// Brings the build tree up to date, and fetches what it depends on.
+    async fn prepare(
+        &self,
+        meta: &Meta,
+        files: &Path,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Prepared, BuildError> {
         let stage = |stage, message: &str| event(Event::Stage { stage, message: message.to_owned() });
         stage(Stage::Prepare, "preparing the build tree");
         let folder = self.folders.open(meta.project_id, self.uids.build(meta.project_id)).await?;
@@ -136,107 +176,26 @@ impl Builder {
             })
             .await??
         };
-        let run = CargoRun { builder: self, folder: &folder, toolchain: &toolchain, meta };
+        let prepared = Prepared { folder, toolchain };
         stage(Stage::Fetch, "fetching dependencies");
-        run.fetch(event, cancel).await?;
+        prepared.run(self, meta).fetch(event, cancel).await?;
         if self.uids.fetch().is_some() {
             let registry = self.registry.clone();
             blocking(move || registry.open_for_reading()).await?;
         }
-        if self.sandbox.has_view() && shared::is_new(&folder.target) {
-            stage(Stage::Compile, "compiling dependencies");
-            self.take_dependencies(&run, event, cancel).await?;
-        }
-        stage(Stage::Compile, "compiling");
-        let built = run.compile(event, cancel).await?;
-        let stored = self.artifacts.store(&folder.target, &built, self.limits.max_artifact_bytes).await?;
-        let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
-        Ok((stored, manifest))
+        Ok(prepared)
     }
 }
 
-impl Builder {
-    /// Puts compiled dependencies into the project's new target folder. What goes wrong here is no failure: cargo then
-    /// compiles them with the project.
-    async fn take_dependencies(
-        &self,
-        run: &CargoRun<'_>,
-        event: &(dyn Fn(Event) + Send + Sync),
-        cancel: &CancellationToken,
-    ) -> Result<(), BuildError> {
-        match self.try_take_dependencies(run, event, cancel).await {
-            Err(BuildError::Io(error)) => {
-                tracing::warn!(deployment = run.meta.id, %error, "compiled dependencies could not be shared");
-                let target = run.folder.target.clone();
-                let uid = self.uids.build(run.meta.project_id);
-                // A half of them would be worse than none.
-                Ok(blocking(move || shared::clear(&target, uid)).await?)
-            }
-            taken => taken,
-        }
-    }
+/// A build tree with all that it depends on.
+struct Prepared {
+    folder: BuildFolder,
+    toolchain: Toolchain,
+}
 
-    async fn try_take_dependencies(
-        &self,
-        run: &CargoRun<'_>,
-        event: &(dyn Fn(Event) + Send + Sync),
-        cancel: &CancellationToken,
-    ) -> Result<(), BuildError> {
-        let uid = self.uids.build(run.meta.project_id);
-        let (tree, target) = (run.folder.tree.clone(), run.folder.target.clone());
-        let lockfile = tree.join(&run.meta.index.workspace_root).join("Cargo.lock");
-        let toolchain = run.toolchain.clone();
-        let package = run.meta.index.package.clone();
-        let skeletons = blocking(move || Skeleton::of(&tree, &lockfile, &package, &toolchain.identity()?)).await?;
-        let Some(Skeletons { foreign, all }) = skeletons else { return Ok(()) };
-        let skeleton = Arc::new(all);
-        if self.folders.shared(&skeleton).is_none() {
-            for skeleton in foreign.map(Arc::new).iter().chain([&skeleton]) {
-                if self.folders.shared(skeleton).is_none() && !self.compile_dependencies(run, skeleton, event, cancel).await? {
-                    return Ok(());
-                }
-            }
-        }
-        let Some((folder, _reserved)) = self.folders.shared(&skeleton) else { return Ok(()) };
-        let tree = run.folder.tree.clone();
-        let copied = move || {
-            shared::copy_to(&folder, &target, uid)?;
-            skeleton.backdate(&tree)
-        };
-        Ok(blocking(copied).await?)
-    }
-
-    /// Compiles dependencies that nobody has compiled yet, and keeps them. `false`: they cannot be compiled apart.
-    async fn compile_dependencies(
-        &self,
-        run: &CargoRun<'_>,
-        skeleton: &Arc<Skeleton>,
-        event: &(dyn Fn(Event) + Send + Sync),
-        cancel: &CancellationToken,
-    ) -> Result<bool, BuildError> {
-        let uid = self.uids.build(run.meta.project_id);
-        let (folders, tree, beside, wanted) =
-            (self.folders.clone(), run.folder.tree.clone(), run.folder.target.clone(), Arc::clone(skeleton));
-        let (files, target) = blocking(move || {
-            let (files, target) = (shared::scratch(&beside, None)?, shared::scratch(&beside, uid)?);
-            wanted.write(&tree, files.path())?;
-            if let Some((base, _reserved)) = folders.shared_by_some(&wanted.packages)? {
-                shared::copy_to(&base, target.path(), uid)?;
-            }
-            Ok((files, target))
-        })
-        .await?;
-        let compiled = run.compile_dependencies(files.path(), target.path(), event, cancel).await?;
-        let (folders, wanted) = (self.folders.clone(), Arc::clone(skeleton));
-        blocking(move || {
-            if compiled {
-                folders.share(&wanted, target.path())?;
-            }
-            drop((files, target));
-            Ok(compiled)
-        })
-        .await
-        .map_err(BuildError::from)
+impl Prepared {
+    fn run<'a>(&'a self, builder: &'a Builder, meta: &'a Meta) -> CargoRun<'a> {
+        CargoRun { builder, folder: &self.folder, toolchain: &self.toolchain, meta }
     }
 }
 

@@ -3,7 +3,8 @@
 //! A project's first build compiles its dependencies apart from its own code ([`super::skeleton`]), and the outcome is kept
 //! here, by what decided it, for every project that asks for the same. A project whose dependencies are not the same, but
 //! include all of a kept set's, starts from that set: whatever code ran while that set was made is code that this project
-//! has chosen to run as well. So no project's choice of dependencies changes what another one reads, either.
+//! has chosen to run as well. So no project's choice of dependencies changes what another one reads, either. One set is of
+//! the platform's own choice ([`super::warm`]); from that one anybody may start.
 //!
 //! What is here belongs to the server alone. A project gets a copy (where the file system can, sharing its blocks): a hard
 //! link would let one build write what the others read. It stands among the build folders, and is removed by the same rule.
@@ -22,6 +23,8 @@ use super::skeleton::Skeleton;
 const PREFIX: &str = "shared-";
 /// cargo's folders that hold compiled units.
 const UNITS: [&str; 3] = [".fingerprint", "build", "deps"];
+/// A file that stands in a set of the platform's own choice.
+const OURS: &str = "ours";
 /// Characters of the hash behind a unit's name.
 const HASH: usize = 16;
 
@@ -30,27 +33,53 @@ pub(super) fn name(skeleton: &Skeleton) -> String {
     format!("{PREFIX}{}", &skeleton.key.as_str()[..32])
 }
 
-/// The largest kept set that has no package which is not in `packages`, and how many it has.
-pub(super) fn best(root: &Path, packages: &BTreeSet<String>) -> io::Result<Option<String>> {
-    let mut best = (0, None);
+/// Who chose which packages there are in a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChosenBy {
+    Project,
+    /// The platform itself: any project may take what it finds of use there.
+    Platform,
+}
+
+/// The kept sets: name, packages, and who chose them.
+fn sets(root: &Path) -> io::Result<Vec<(String, String, ChosenBy)>> {
+    let mut sets = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if !name.starts_with(PREFIX) {
-            continue;
+        // One that is just being removed has no list.
+        if name.starts_with(PREFIX)
+            && let Ok(list) = fs::read_to_string(entry.path().join("packages"))
+        {
+            let ours = entry.path().join(OURS).exists();
+            sets.push((name, list, if ours { ChosenBy::Platform } else { ChosenBy::Project }));
         }
-        // One that is just being removed.
-        let Ok(list) = fs::read_to_string(entry.path().join("packages")) else { continue };
-        let count = list.lines().count();
-        if count > best.0 && list.lines().all(|package| packages.contains(package)) {
-            best = (count, Some(name));
+    }
+    Ok(sets)
+}
+
+/// The kept set with most of `packages`, provided that it has no other, or is the platform's own.
+pub(super) fn best(root: &Path, packages: &BTreeSet<String>) -> io::Result<Option<String>> {
+    let mut best = (0, None);
+    for (name, list, chosen_by) in sets(root)? {
+        let of_use = list.lines().filter(|package| packages.contains(*package)).count();
+        if of_use > best.0 && (chosen_by == ChosenBy::Platform || of_use == list.lines().count()) {
+            best = (of_use, Some(name));
         }
     }
     Ok(best.1)
 }
 
+/// Whether a kept set has all of these.
+pub(super) fn covers(root: &Path, packages: &BTreeSet<String>) -> io::Result<bool> {
+    Ok(sets(root)?.iter().any(|(_, list, _)| {
+        let list: BTreeSet<&str> = list.lines().collect();
+        packages.iter().all(|package| list.contains(package.as_str()))
+    }))
+}
+
 /// Puts the units that were compiled in `target` where they are shared. Nothing runs any more that could write there.
-pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path) -> io::Result<()> {
+pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by: ChosenBy) -> io::Result<()> {
     let parent = folder.parent().unwrap_or(folder);
     let fresh = tempfile::Builder::new().prefix(".tmp").tempdir_in(parent)?;
     let release = fresh.path().join("target/release");
@@ -76,6 +105,9 @@ pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path) -> io::Res
         list.push('\n');
     }
     fs::write(fresh.path().join("packages"), list)?;
+    if chosen_by == ChosenBy::Platform {
+        fs::write(fresh.path().join(OURS), "")?;
+    }
     fs::write(fresh.path().join("used"), "")?;
     own(&release)?;
     match fs::rename(fresh.path(), folder) {

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use platform_wire::{Event, Failure, FailureKind, Outcome, ProjectName, Resource, Stage, State};
@@ -59,6 +60,29 @@ impl Driver {
         task.run(builds, self.events.clone(), self.stop.clone(), build, supersede).await;
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Has common dependencies compiled, once nothing has been under way for so long.
+    pub(crate) async fn warm_up(self: Arc<Self>, after: Option<Duration>, stop: CancellationToken) {
+        let Some(after) = after else { return };
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(after) => {}
+                () = stop.cancelled() => return,
+            }
+            if !self.under_way().is_empty() {
+                continue;
+            }
+            match self.builder.warm_up(&stop).await {
+                // A deployment came.
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(error) => {
+                    tracing::info!(%error, "common dependencies were not compiled; first deployments will compile them");
+                    return;
+                }
+            }
+        }
     }
 
     /// Takes up every deployment that is not at rest. Routes exist when this returns.
