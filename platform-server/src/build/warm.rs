@@ -89,6 +89,7 @@ fn meta() -> Meta {
         project_id: PROJECT_ID,
         project,
         archive: Digest::new(&Sha256::digest(LOCKFILE)),
+        secrets: None,
         index,
         created_at_ms: 0,
         updated_at_ms: 0,

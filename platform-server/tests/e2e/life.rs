@@ -25,10 +25,15 @@ fn with_main(body: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_from_its_first_deployment_to_its_deletion() {
-    let platform = Arc::new(Platform::start(&["--start-timeout", "4", "--max-restart-delay", "1"]));
+    let platform = Arc::new(Platform::start(&["--start-timeout", "4", "--max-restart-delay", "1", "--warm-up-after", "1"]));
     let app = App::copy_of("hello-axum");
     assert_eq!(platform.get("hello-axum", "/").await.0, 404);
-    platform.deploy(app.path());
+    platform.wait_for_log("warmed up");
+    let deployed = platform.shuttle(app.path(), &["deploy", "--allow-dirty"]);
+    let said = text(&deployed);
+    assert!(deployed.status.success(), "{said}{}", platform.server_log());
+    // Of what comes from elsewhere, all had been compiled.
+    assert!(said.contains("1 crate of the project, 0 from elsewhere") && !said.contains("for every project"), "{said}");
     assert_eq!(platform.get("hello-axum", "/").await, (200, "Hello, world!".to_owned()));
     // Host names are matched without their case, port and trailing dot.
     for host in ["HELLO-axum.LocalHost", "hello-axum.localhost:8000", "hello-axum.localhost."] {

@@ -180,6 +180,19 @@ impl Platform {
         format!("--- the server's log:\n{log}")
     }
 
+    /// Waits until the server has written a line with these words to its log.
+    pub(crate) fn wait_for_log(&self, words: &str) {
+        let log = self.folder.path().join("server.log");
+        // Longer than a build takes.
+        let mut tail = Command::new("timeout");
+        let mut tail = tail.args(["600", "tail", "-n", "+1", "-F"]).arg(log).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let found = lines.any(|line| line.contains(words));
+        tail.kill().unwrap();
+        tail.wait().unwrap();
+        assert!(found, "it does not say {words:?}: {}", self.server_log());
+    }
+
     /// Processes that this platform's server started and that have not ended.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let marker = format!("PLATFORM_SERVER_INSTANCE={}", self.data().display());
@@ -250,6 +263,10 @@ fn spawn(folder: &Path, disk: Option<&str>, api: &str, proxy: &str, arguments: &
     let mut command = server_command(folder, disk);
     command.args(["serve", "--output", "json", "--domain", "localhost", "--api", api, "--proxy", proxy, "--data-dir"]);
     command.arg(folder.join("data")).args(arguments);
+    if !arguments.iter().any(|argument| argument == "--warm-up-after") {
+        // Nothing compiles that no test asked for.
+        command.args(["--warm-up-after", "0"]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut server = command.spawn().unwrap();
     let mut line = String::new();
