@@ -28,7 +28,6 @@ pub(crate) enum Kind {
 }
 
 /// One attribute on a parameter.
-#[derive(Debug)]
 pub(crate) struct Refined {
     pub(crate) kind: Kind,
     pub(crate) path: Path,

@@ -12,13 +12,11 @@ use syn::{
 use crate::errors::Errors;
 
 /// `name = value`.
-#[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) name: Ident,
     pub(crate) value: Value,
 }
 
-#[derive(Debug)]
 pub(crate) enum Value {
     Text(LitStr),
     Number { at: TokenStream, number: i64 },

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 use syn::Error;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Errors(Option<Error>);
 
 impl Errors {

@@ -18,7 +18,6 @@ use crate::{
 };
 
 /// What is being compiled.
-#[derive(Debug)]
 pub(crate) struct Target {
     /// Its crate name, underscores for hyphens.
     pub(crate) crate_name: String,

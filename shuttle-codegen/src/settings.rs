@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The arguments, checked.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Arguments {
     /// The path of shuttle-service, where it is not `::shuttle_service`.
     pub(crate) krate: Option<Path>,

@@ -15,14 +15,12 @@ use crate::{
 };
 
 /// A function that can be an app.
-#[derive(Debug)]
 pub(crate) struct App<'a> {
     pub(crate) params: Vec<Param<'a>>,
     pub(crate) returns: &'a Type,
 }
 
 /// One of its parameters.
-#[derive(Debug)]
 pub(crate) struct Param<'a> {
     /// Its name, as the manifest has it: without an `r#`.
     pub(crate) name: String,

@@ -2,6 +2,8 @@
 //!
 //! Everything here is `const`: an app's section is there without running anything of it.
 
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use shuttle_abi::{Kind, Listen, MANIFEST_VERSION, RECORD_MAGIC};
@@ -240,72 +242,3 @@ const fn platform_options<const N: usize>(to: &mut Writer<N>, options: &[OptionE
 
 /// Length of what stands before the JSON: the magic, and a `u32`.
 const HEAD: usize = RECORD_MAGIC.len() + 4;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resource::OptionValue;
-
-    const POSTGRES: Needs = Needs::One { kind: "postgres", options: &["name", "extensions"] };
-    const OPTIONS: &[OptionEntry] = &[
-        OptionEntry { name: "name", value: OptionValue::Text("b") },
-        OptionEntry { name: "max_connections", value: OptionValue::Number(-3) },
-        OptionEntry { name: "extensions", value: OptionValue::List(&["pgcrypto", "citext"]) },
-        OptionEntry { name: "url", value: OptionValue::Text("https://{secrets.KEY}@x") },
-    ];
-    const SERVICE: ServiceInfo = ServiceInfo { framework: "axum", kind: Kind::Http, listen: Listen::Unix };
-
-    #[test]
-    fn the_reader_reads_what_is_written() {
-        const MANIFEST: Manifest = Manifest {
-            crate_name: "my_app",
-            service: SERVICE,
-            settings: SettingsInfo {
-                always_on: Some(true),
-                memory_bytes: Some(256 << 20),
-                health_path: Some("/ok"),
-                ..SettingsInfo::DEFAULT
-            },
-            params: &[
-                ParamInfo { name: "pool", needs: POSTGRES, options: &[] },
-                ParamInfo { name: "größe", needs: POSTGRES, options: OPTIONS },
-                ParamInfo { name: "all", needs: Needs::All(&[POSTGRES, Needs::All(&[POSTGRES])]), options: OPTIONS },
-            ],
-        };
-        static RECORD: [u8; MANIFEST.record_len()] = MANIFEST.record();
-
-        let read = shuttle_abi::Manifest::parse_section(&RECORD).unwrap();
-        let [read] = read.as_slice() else { panic!("{read:?}") };
-        assert_eq!((read.crate_name.as_str(), read.sdk.as_str()), ("my_app", env!("CARGO_PKG_VERSION")));
-        assert_eq!((read.service.framework.as_str(), read.service.listen), ("axum", Listen::Unix));
-        let names: Vec<_> = read.resources.iter().map(|r| r.name.as_str()).collect();
-        assert_eq!(names, ["pool", "größe", "größe.secrets", "all.0", "all.1.0", "all.secrets"]);
-        let options: Vec<_> = read.resources.iter().map(|r| serde_json::to_string(&r.options).unwrap()).collect();
-        let honoured = r#"{"name":"b","extensions":["pgcrypto","citext"]}"#;
-        let honoured = serde_json::from_str::<serde_json::Value>(honoured).unwrap().to_string();
-        assert_eq!(options, ["{}", &honoured, "{}", "{}", "{}", "{}"]);
-        let settings = &read.service.settings;
-        assert_eq!((settings.always_on, settings.memory_bytes, settings.instances), (Some(true), Some(256 << 20), None));
-        assert_eq!(settings.health_path.as_deref(), Some("/ok"));
-    }
-
-    #[test]
-    fn strings_are_escaped() {
-        const NAME: &str = "a\"b\\c\u{1}\n\u{1f}é";
-        const MANIFEST: Manifest = Manifest { crate_name: NAME, service: SERVICE, settings: SettingsInfo::DEFAULT, params: &[] };
-        static RECORD: [u8; MANIFEST.record_len()] = MANIFEST.record();
-
-        assert_eq!(shuttle_abi::Manifest::parse_section(&RECORD).unwrap()[0].crate_name, NAME);
-    }
-
-    #[test]
-    fn each_way_to_listen_is_read_back() {
-        for listen in [Listen::Unix, Listen::Tcp, Listen::Own, Listen::None] {
-            let mut writer = Writer::<1024>::new();
-            let service = ServiceInfo { listen, ..SERVICE };
-            Manifest { crate_name: "a", service, settings: SettingsInfo::DEFAULT, params: &[] }.json(&mut writer);
-            let read: shuttle_abi::Manifest = serde_json::from_str(writer.text()).unwrap();
-            assert_eq!(read.service.listen, listen);
-        }
-    }
-}
