@@ -15,6 +15,17 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// A package of these sources, with no lockfile yet. `{repository}` in the manifest is where the SDK is.
+    pub(crate) fn of(manifest: &str, source: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("shuttle-e2e-app-").tempdir().unwrap();
+        fs::create_dir(folder.path().join("src")).unwrap();
+        let manifest = manifest.replace("{repository}", &repository().display().to_string());
+        fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+        let app = Self { folder, source: source.to_owned() };
+        app.write(source);
+        app
+    }
+
     pub(crate) fn copy_of(example: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("shuttle-e2e-app-").tempdir().unwrap();
         copy(&repository().join("examples").join(example), folder.path());

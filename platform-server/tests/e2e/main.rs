@@ -10,4 +10,5 @@ mod examples;
 mod hostile;
 mod life;
 mod platform;
+mod resources;
 mod restart;

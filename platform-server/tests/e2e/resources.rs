@@ -1,0 +1,365 @@
+//! What parameters ask for and what settings say is there, or is refused. One small app, changed again and again, so that
+//! its dependencies are compiled once.
+
+use std::{fs, path::Path, process::Stdio, time::Instant};
+
+use flate2::{Compression, write::GzEncoder};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    platform::{PATIENCE, Platform, text},
+};
+
+const MANIFEST: &str = r#"
+[package]
+name = "resources"
+version = "0.1.0"
+edition = "2024"
+
+[dependencies]
+axum = { version = "0.8", default-features = false, features = ["http1", "tokio"] }
+shuttle-service = { path = "{repository}/shuttle-service", features = ["axum", "tokio-postgres"] }
+tokio = { version = "1", features = ["time"] }
+tokio-postgres = { version = "0.7", default-features = false, features = ["runtime"] }
+
+[workspace]
+"#;
+
+const SOURCE: &str = r##"
+use std::{fs, io::{Read, Write}, os::unix::net::UnixStream, sync::{Arc, atomic::{AtomicUsize, Ordering}}};
+
+use axum::{Router, http::StatusCode, routing::{any, get}};
+use shuttle_service::{Error, Metadata, PersistDir, Redis, SecretStore};
+use tokio_postgres::Client;
+
+#[shuttle_service::main(health_path = "/healthy?deep=1", always_on = true, instances = 1)]
+async fn app(
+    #[shared::Secrets(required = ["WORD", "NUMBER"])] secrets: SecretStore,
+    folder: PersistDir,
+    metadata: Metadata,
+    first: Client,
+    #[shared::Postgres(name = "second", extensions = ["pgcrypto"])] second: Client,
+    cache: Redis,
+    #[shared::Redis(name = "second")] other: Redis,
+) -> Result<Router, Error> {
+    let number: u8 = secrets.require("NUMBER")?;
+    let said = format!("{} {number}", secrets.require::<String>("WORD")?);
+    let about = format!("{} {} {}", metadata.project(), metadata.environment(), metadata.deployment());
+    let databases = format!("{} {}", database(&first).await?, database(&second).await?);
+    let digest: String = second.query_one("SELECT encode(digest('a', 'sha256'), 'hex')", &[]).await?.get(0);
+    let caches = format!("{} {}", remember(&cache, "one")?, remember(&other, "two")?) + &recall(&cache)?;
+    let asked = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let (healthy, elsewhere, both) = (asked.clone(), asked.clone(), asked);
+    Ok(Router::new()
+        .route("/healthy", get(async move || { healthy.0.fetch_add(1, Ordering::Relaxed); StatusCode::NO_CONTENT }))
+        .route("/asked", get(async move || format!("{:?}", both)))
+        .route("/said", get(async move || said))
+        .route("/about", get(async move || about))
+        .route("/databases", get(async move || databases))
+        .route("/digest", get(async move || digest))
+        .route("/caches", get(async move || caches))
+        .route("/visits", get(async move || visit(&folder)))
+        .fallback(any(async move || { elsewhere.1.fetch_add(1, Ordering::Relaxed); StatusCode::NOT_FOUND })))
+}
+
+async fn database(client: &Client) -> Result<String, Error> {
+    Ok(client.query_one("SELECT current_database()::text", &[]).await?.get(0))
+}
+
+fn visit(folder: &PersistDir) -> String {
+    let visits: u32 = fs::read_to_string(folder.join("visits")).map_or(0, |text| text.parse().unwrap()) + 1;
+    fs::write(folder.join("visits"), visits.to_string()).unwrap();
+    visits.to_string()
+}
+
+fn say(redis: &Redis, command: &str) -> Result<String, Error> {
+    let (path, password) = redis.url().trim_start_matches("redis+unix://").split_once("?pass=").unwrap();
+    let mut stream = UnixStream::connect(path)?;
+    write!(stream, "AUTH {password}\r\n{command}\r\nQUIT\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn remember(redis: &Redis, word: &str) -> Result<String, Error> {
+    Ok(if say(redis, &format!("SET word {word}"))? == "+OK\r\n+OK\r\n+OK\r\n" { "kept".into() } else { "lost".into() })
+}
+
+fn recall(redis: &Redis) -> Result<String, Error> {
+    Ok(say(redis, "GET word")?.lines().filter(|line| line.chars().all(char::is_alphabetic)).collect())
+}
+"##;
+
+const BACKGROUND: &str = r#"
+use std::{fs, time::Duration};
+
+use shuttle_service::{Background, Error, PersistDir, background};
+
+#[shuttle_service::main]
+async fn worker(folder: PersistDir) -> Result<Background, Error> {
+    Ok(background(|mut shutdown| async move {
+        let starts: u32 = fs::read_to_string(folder.join("starts")).map_or(0, |text| text.parse().unwrap()) + 1;
+        fs::write(folder.join("starts"), starts.to_string())?;
+        loop {
+            if fs::remove_file(folder.join("end")).is_ok() {
+                return Err("told to end".into());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                () = &mut shutdown => return Ok(()),
+            }
+        }
+    }))
+}
+"#;
+
+/// Told to the app, and to be found nowhere else.
+const WORD: &str = "the-word-that-nobody-else-may-read";
+
+async fn put(platform: &Platform, project: &str, secrets: Value) -> Response {
+    let path = format!("/projects/{project}/secrets");
+    platform.api(Method::PUT, &path).body(json!({"secrets": secrets}).to_string()).send().await.unwrap()
+}
+
+async fn json_of(response: Response) -> Value {
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
+}
+
+async fn status(platform: &Platform) -> Value {
+    json_of(platform.api(Method::GET, "/projects/resources").send().await.unwrap()).await
+}
+
+async fn status_until(platform: &Platform, wanted: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let status = status(platform).await;
+        if wanted(&status) {
+            return status;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{status}\n{}", platform.server_log());
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What was said, without the CLI's line breaks.
+fn unwrapped(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resources_of_every_type_are_given_and_settings_honoured_or_refused() {
+    let mut platform = Platform::start(&["--keep-deployments", "1", "--start-timeout", "20"]);
+    let app = App::of(MANIFEST, SOURCE);
+    let said = unwrapped(&platform.deploy_fails(app.path(), 8));
+    assert!(said.contains("NUMBER, WORD") && said.contains("Secrets.toml") && said.contains("`WORD = \"…\"`"), "{said}");
+    assert_eq!(platform.get("resources", "/said").await.0, 404);
+
+    let stored = put(&platform, "resources", json!({"WORD": WORD, "NUMBER": "7"})).await;
+    assert_eq!(stored.status(), 200);
+    assert_eq!(json_of(stored).await["count"], 2);
+    platform.deploy(app.path());
+    everything_is_there(&platform).await;
+    let first = status(&platform).await["serving"]["deployment"].clone();
+    no_file_holds_the_secret(&platform);
+
+    the_file_of_secrets_is_sent(&platform, &app).await;
+    assert_ne!(status(&platform).await["serving"]["deployment"], first);
+    assert_eq!(platform.get("resources", "/visits").await.1, "2", "the folder outlives a deployment");
+    platform.kill_and_start_again();
+    assert_eq!(platform.get("resources", "/said").await, (200, "changed 8".to_owned()));
+    assert_eq!(platform.get("resources", "/visits").await.1, "3");
+
+    what_is_not_healthy_is_not_served(&platform, &app).await;
+    what_cannot_be_honoured_is_refused(&platform, &app).await;
+    a_background_service_runs_without_requests(&platform, &app).await;
+    old_files_go(&platform).await;
+    deleted_and_back(&platform, &app).await;
+}
+
+async fn everything_is_there(platform: &Platform) {
+    assert_eq!(platform.get("resources", "/said").await, (200, format!("{WORD} 7")));
+    let serving = status(platform).await;
+    let deployment = serving["serving"]["deployment"].as_str().unwrap();
+    assert_eq!(platform.get("resources", "/about").await.1, format!("resources production {deployment}"));
+    assert_eq!(platform.get("resources", "/asked").await.1, "(1, 0)", "the first request went to the health path");
+    let databases = platform.get("resources", "/databases").await.1;
+    let (first, second) = databases.split_once(' ').unwrap();
+    assert_ne!(first, second);
+    assert!(platform.get("resources", "/digest").await.1.starts_with("ca978112ca1bbdcafac231b39a23dc4d"));
+    assert_eq!(platform.get("resources", "/caches").await.1, "kept keptone");
+    assert_eq!(platform.get("resources", "/visits").await.1, "1");
+    let mut resources: Vec<String> = serving["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|resource| format!("{} {}", resource["type"].as_str().unwrap(), resource["name"].as_str().unwrap()))
+        .collect();
+    resources.sort();
+    assert_eq!(resources, ["persist folder", "postgres first", "postgres second", "redis cache", "redis second"]);
+    assert!(!serving.to_string().contains(WORD));
+}
+
+/// Neither the database nor a log nor an event, nor any other file of the server's.
+fn no_file_holds_the_secret(platform: &Platform) {
+    let (mut folders, mut seen) = (vec![platform.data()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                // What cargo compiled and Postgres' own tables have never seen it.
+                if !path.ends_with("builds") && !path.ends_with("postgres") && !path.ends_with("cargo-home") {
+                    folders.push(path);
+                }
+            } else if let Ok(content) = fs::read(&path) {
+                seen += 1;
+                let found = content.windows(WORD.len()).any(|part| part == WORD.as_bytes());
+                assert!(!found, "{} holds a secret", path.display());
+            }
+        }
+    }
+    assert!(seen > 5);
+    assert!(!platform.server_log().contains(WORD));
+}
+
+async fn the_file_of_secrets_is_sent(platform: &Platform, app: &App) {
+    fs::write(app.file("Secrets.toml"), "WORD = \"changed\"\nNUMBER = \"8\"\n").unwrap();
+    platform.deploy(app.path());
+    assert_eq!(platform.get("resources", "/said").await, (200, "changed 8".to_owned()));
+    fs::remove_file(app.file("Secrets.toml")).unwrap();
+    // Without the file, what was sent last is meant.
+    platform.deploy(app.path());
+    assert_eq!(platform.get("resources", "/said").await, (200, "changed 8".to_owned()));
+}
+
+async fn what_is_not_healthy_is_not_served(platform: &Platform, app: &App) {
+    app.edit("StatusCode::NO_CONTENT", "StatusCode::IM_A_TEAPOT");
+    let said = unwrapped(&platform.deploy_fails(app.path(), 8));
+    assert!(said.contains("health path /healthy?deep=1 it answered with status 418"), "{said}");
+    app.edit(
+        "StatusCode::NO_CONTENT",
+        "if healthy.0.load(Ordering::Relaxed) < 3 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }",
+    );
+    platform.deploy(app.path());
+    assert_eq!(platform.get("resources", "/asked").await.1, "(3, 0)", "503 is `not yet`");
+}
+
+async fn what_cannot_be_honoured_is_refused(platform: &Platform, app: &App) {
+    let before = status(platform).await["serving"]["deployment"].clone();
+    for (from, to, words) in [
+        ("instances = 1", "memory = \"64 MiB\"", "`memory`"),
+        ("\"pgcrypto\"", "\"file_fdw\"", "`file_fdw` is not one that an app may have here"),
+    ] {
+        app.edit(from, to);
+        let output = platform.shuttle(app.path(), &["deploy", "--allow-dirty"]);
+        let said = unwrapped(&text(&output));
+        assert!(!output.status.success() && said.contains(words) && said.contains("hint"), "{to} should say {words}: {said}");
+    }
+    assert_eq!(status(platform).await["serving"]["deployment"], before, "what served still does");
+    assert_eq!(platform.get("resources", "/said").await.0, 200);
+}
+
+async fn a_background_service_runs_without_requests(platform: &Platform, app: &App) {
+    app.write(BACKGROUND);
+    platform.deploy(app.path());
+    let told = status(platform).await;
+    assert_eq!((told["latest"]["state"].as_str(), told["serving"]["kind"].as_str()), (Some("deployed"), Some("background")));
+    let response = platform.request(Method::GET, "resources", "/").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["x-shuttle-proxy"].to_str().unwrap()), (404, "background"));
+    assert!(response.text().await.unwrap().contains("background service"));
+    // It is the same folder, whatever the app is by now.
+    let folder = persistent(platform);
+    assert_eq!(fs::read_to_string(folder.join("starts")).unwrap(), "1");
+    fs::write(folder.join("end"), "").unwrap();
+    status_until(platform, |status| status["serving"]["restarts"] == 1 && status["serving"]["instance"] == "running").await;
+    assert_eq!(platform.get("resources", "/").await.0, 404, "not held while it was started again");
+}
+
+/// The folder of the only project.
+fn persistent(platform: &Platform) -> std::path::PathBuf {
+    let folders: Vec<_> = fs::read_dir(platform.data().join("persist")).unwrap().flatten().collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    folders[0].path()
+}
+
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+/// Of all that was deployed, the serving one and one more have files.
+async fn old_files_go(platform: &Platform) {
+    let data = platform.data();
+    let begun = Instant::now();
+    while count(&data.join("deployments")) > 2 || count(&data.join("artifacts")) > 2 || count(&data.join("archives")) > 2 {
+        assert!(begun.elapsed() < PATIENCE, "{}", platform.server_log());
+        tokio::task::yield_now().await;
+    }
+    let listed = json_of(platform.api(Method::GET, "/projects/resources/deployments").send().await.unwrap()).await;
+    let oldest = listed.as_array().unwrap().last().unwrap();
+    assert_eq!(oldest["failure"]["kind"], "provision", "its row says what became of it: {oldest}");
+    let events = format!("/deployments/{}/events", oldest["id"].as_str().unwrap());
+    let events = platform.api(Method::GET, &events).send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("\"finished\"") && events.contains("Secrets.toml"), "{events}");
+}
+
+async fn deleted_and_back(platform: &Platform, app: &App) {
+    let mut follow = platform.command(app.path(), &["logs", "--follow"]);
+    let follow = follow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let followed = platform.api(Method::GET, "/projects/resources/logs?follow=true").send().await.unwrap();
+    let deleted = platform.shuttle(app.path(), &["delete", "--yes"]);
+    assert!(deleted.status.success() && text(&deleted).contains("persist"), "it says what is kept: {}", text(&deleted));
+    // Ends by itself; a client that asks again finds no such project.
+    followed.text().await.unwrap();
+    assert!(!follow.wait_with_output().unwrap().status.success());
+    app.edit("health_path = \"/healthy?deep=1\", ", "");
+    platform.deploy(app.path());
+    assert_eq!(platform.get("resources", "/said").await, (200, "changed 8".to_owned()), "its newest secrets come back");
+    assert_eq!(platform.get("resources", "/visits").await.1, "4");
+}
+
+/// A package that need not compile.
+fn archive() -> Vec<u8> {
+    let index = json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
+        "sdk_version": "0.1.0", "cli_version": "0.1.0"});
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (path, content) in [("shuttle.json", index.to_string()), ("Cargo.toml", String::new()), ("Cargo.lock", String::new())] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+#[tokio::test]
+async fn resources_that_are_secrets_are_refused_by_their_limits_and_told_to_nobody() {
+    let platform = Platform::start(&[]);
+    for (secrets, status, code) in [
+        (json!({"a-b": WORD}), 400, "invalid_secrets"),
+        (json!({"A": WORD.repeat(2000)}), 400, "invalid_secrets"),
+        (json!({"A": [WORD]}), 400, "bad_request"),
+        (json!({"A": WORD.repeat(100_000)}), 413, "too_large"),
+    ] {
+        let refused = put(&platform, "app", secrets).await;
+        assert_eq!(refused.status(), status);
+        let error = json_of(refused).await;
+        assert!(error["code"] == code && error["hint"].is_string() && !error.to_string().contains(WORD), "{error}");
+    }
+    assert_eq!(put(&platform, "Not_A_Label", json!({})).await.status(), 400);
+    assert!(!platform.data().join("secrets.key").exists(), "nothing was stored");
+
+    let (first, second) = (put(&platform, "app", json!({"A": WORD})).await, put(&platform, "app", json!({})).await);
+    assert_ne!(json_of(first).await["id"], json_of(second).await["id"]);
+    let projects = platform.api(Method::GET, "/projects").send().await.unwrap().text().await.unwrap();
+    assert!(projects.contains(r#""latest":null"#) && !projects.contains(WORD), "{projects}");
+    let other = json_of(put(&platform, "other", json!({"A": WORD})).await).await;
+    for id in [other["id"].as_str().unwrap(), "unknown"] {
+        let refused =
+            platform.api(Method::POST, &format!("/deploy?project=app&secrets={id}")).body(archive()).send().await.unwrap();
+        assert_eq!(refused.status(), 400);
+        assert_eq!(json_of(refused).await["code"], "unknown_secrets");
+    }
+    assert_eq!(count(&platform.data().join("deployments")), 0);
+    assert!(!platform.server_log().contains(WORD));
+}
