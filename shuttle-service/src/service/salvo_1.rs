@@ -4,13 +4,16 @@ use std::{io, sync::Arc};
 
 use salvo_core::{
     Router, Server,
-    conn::{Accepted, Acceptor, ConnCtrl, Holding, StraightStream, tcp::TcpCoupler},
+    conn::{Accepted, Acceptor, ConnCtrl, Holding, SocketAddr, StraightStream, tcp::TcpCoupler},
     fuse::{ArcFusePolicy, FuseAction, FuseInfo, TransProto},
     http::{Version, uri::Scheme},
 };
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::oneshot,
+};
 
-use super::Served;
+use super::{Served, Shutdown};
 use crate::{Error, Listen, Service, Serving};
 
 /// What a function that serves with salvo returns.
@@ -55,10 +58,11 @@ impl Service for salvo_core::Service {
 fn serve(service: salvo_core::Service, serving: Serving) -> Served {
     Box::pin(async move {
         let (listener, shutdown) = serving.unix()?;
-        let server = Server::new(Inherited::new(listener)?);
+        let (inherited, closed) = Inherited::new(listener, shutdown)?;
+        let server = Server::new(inherited);
         let handle = server.handle();
         tokio::spawn(async move {
-            shutdown.await;
+            drop(closed.await);
             handle.stop_graceful(None);
         });
         server.try_serve(service).await?;
@@ -66,17 +70,35 @@ fn serve(service: salvo_core::Service, serving: Serving) -> Served {
     })
 }
 
-/// The socket, as salvo wants it: its own acceptor for Unix sockets binds by itself.
+/// The socket, as salvo wants it: its own acceptor for Unix sockets binds by itself. A server that has been told to stop keeps
+/// its acceptor until all connections have ended, so the socket is closed here, before it is told.
 struct Inherited {
-    listener: UnixListener,
+    listener: Option<UnixListener>,
     holdings: [Holding; 1],
+    shutdown: Shutdown,
+    closed: Option<oneshot::Sender<()>>,
 }
 
 impl Inherited {
-    fn new(listener: UnixListener) -> io::Result<Self> {
+    fn new(listener: UnixListener, shutdown: Shutdown) -> io::Result<(Self, oneshot::Receiver<()>)> {
         let local_addr = listener.local_addr()?.into();
         let holding = Holding { local_addr, http_versions: vec![Version::HTTP_11], http_scheme: Scheme::HTTP };
-        Ok(Self { listener, holdings: [holding] })
+        let (closed, when_closed) = oneshot::channel();
+        Ok((Self { listener: Some(listener), holdings: [holding], shutdown, closed: Some(closed) }, when_closed))
+    }
+
+    /// The next connection. There is none any more once it is time to stop.
+    async fn next(&mut self) -> io::Result<(UnixStream, SocketAddr)> {
+        if let Some(listener) = &self.listener {
+            tokio::select! {
+                biased;
+                () = &mut self.shutdown => {}
+                accepted = listener.accept() => return accepted.map(|(stream, from)| (stream, Arc::new(from).into())),
+            }
+        }
+        self.listener = None;
+        self.closed = None;
+        std::future::pending().await
     }
 }
 
@@ -91,8 +113,7 @@ impl Acceptor for Inherited {
     async fn accept(&mut self, policy: Option<ArcFusePolicy>) -> io::Result<Accepted<Self::Coupler, Self::Stream>> {
         let local_addr = self.holdings[0].local_addr.clone();
         loop {
-            let (stream, remote_addr) = self.listener.accept().await?;
-            let remote_addr = salvo_core::conn::SocketAddr::from(Arc::new(remote_addr));
+            let (stream, remote_addr) = self.next().await?;
             let conn_ctrl = ConnCtrl::new();
             let (fuse_config, observer) = match &policy {
                 Some(policy) => {

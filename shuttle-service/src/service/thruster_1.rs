@@ -15,8 +15,8 @@ use crate::{Error, Listen, Service, Serving};
 ///
 /// ```
 /// use thruster::{
-///     App, BasicHyperContext, HyperRequest, MiddlewareNext, MiddlewareResult, async_middleware,
-///     context::basic_hyper_context::generate_context, middleware_fn,
+///     App, BasicHyperContext, HyperRequest, MiddlewareNext, MiddlewareResult,
+///     context::basic_hyper_context::generate_context, m, middleware_fn,
 /// };
 ///
 /// #[middleware_fn]
@@ -27,7 +27,7 @@ use crate::{Error, Listen, Service, Serving};
 ///
 /// #[shuttle_service::main]
 /// async fn thruster() -> shuttle_service::ShuttleThruster<App<HyperRequest, BasicHyperContext, ()>> {
-///     Ok(App::create(generate_context, ()).get("/", async_middleware!(BasicHyperContext, [hello])))
+///     Ok(App::create(generate_context, ()).get("/", m![hello]))
 /// }
 /// ```
 pub type ShuttleThruster<A> = Result<A, Error>;

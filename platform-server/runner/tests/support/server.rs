@@ -10,7 +10,7 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Runner {
     pub(crate) control: UnixStream,
     child: Child,
     log: BufReader<PipeReader>,
-    stdout: BufReader<ChildStdout>,
+    stdout: BufReader<UnixStream>,
     address: Address,
     _folder: TempDir,
 }
@@ -47,20 +47,22 @@ impl Runner {
         let folder = tempfile::tempdir().unwrap();
         let (mut control, theirs) = UnixStream::pair().unwrap();
         control.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_platform-runner"))
+        // A socket, as a pipe has no limit on waiting.
+        let (stdout, their_stdout) = UnixStream::pair().unwrap();
+        stdout.set_read_timeout(Some(PATIENCE)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_platform-runner"))
             .env_clear()
             .envs(env.iter().copied())
             .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::piped())
+            .stdout(OwnedFd::from(their_stdout))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
         let (listener, address) = bind(listen, &folder);
         let (log, log_writer) = io::pipe().unwrap();
         let artifact = File::open(artifact).unwrap();
         send(&mut control, launch, &[artifact.into(), listener, log_writer.into()]);
-        Self { control, child, log: BufReader::new(log), stdout, address, _folder: folder }
+        Self { control, child, log: BufReader::new(log), stdout: BufReader::new(stdout), address, _folder: folder }
     }
 
     /// The next message of the runner; `None` when it has closed its end.
@@ -141,11 +143,17 @@ impl Runner {
         read(&mut self.log)
     }
 
-    /// The next line that the app prints; empty when it has ended.
-    pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+    /// Waits until the app prints this line.
+    pub(crate) fn expect_line(&mut self, wanted: &str) {
+        let mut seen = String::new();
+        loop {
+            let start = seen.len();
+            match self.stdout.read_line(&mut seen) {
+                Ok(1..) if seen[start..].trim_end() == wanted => return,
+                Ok(1..) => {}
+                end => panic!("{wanted:?} is not printed ({end:?}), but:\n{seen}"),
+            }
+        }
     }
 
     /// What is left on the app's stdout, once it has ended.
