@@ -34,10 +34,10 @@ pub(super) struct Sample {
 pub(super) const HELLO: Sample = Sample {
     name: "hello-axum",
     said: "Hello, world!",
-    returned: "type ShuttleAxum = Result<axum::Router, Box<dyn std::error::Error>>;",
+    returned: "type ShuttleAxum = Result<axum::Router, Box<dyn std::error::Error + Send + Sync>>;",
     main: r#"
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     axum::serve(listener, hello().await?).await?;
     Ok(())
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 "#,
     exported: r#"
 #[tokio::main]
-async fn run() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     axum::serve(listener, hello().await?).await?;
     Ok(())
@@ -61,10 +61,10 @@ pub extern "C" fn plain_main() -> i32 {
 pub(super) const SHORTENER: Sample = Sample {
     name: "url-shortener",
     said: "Send a URL, get a short one.",
-    returned: "type ShuttleRocket = Result<rocket::Rocket<rocket::Build>, Box<dyn std::error::Error>>;",
+    returned: "type ShuttleRocket = Result<rocket::Rocket<rocket::Build>, Box<dyn std::error::Error + Send + Sync>>;",
     main: r#"
 #[rocket::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let pool = PgPool::connect_lazy(&std::env::var("DATABASE_URL")?)?;
     rocket(pool).await?.launch().await?;
     Ok(())
