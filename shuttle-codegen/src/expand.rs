@@ -8,6 +8,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::Attribute;
 
 use crate::{
     entry::{Entry, Value},
@@ -121,17 +122,15 @@ pub(crate) fn expand(function: &Function, app: &App<'_>, arguments: &Arguments, 
 
 /// A name that a second annotated function of the same module meets: its error says what is wrong.
 fn only_one(function: &Ident) -> TokenStream {
-    let name = Ident::new("_ONLY_ONE_FUNCTION_OF_A_CRATE_IS_ANNOTATED", macros_own(function.span()));
-    quote!(const #name: () = ();)
+    quote_spanned!(macros_own(function.span())=> const _ONLY_ONE_FUNCTION_OF_A_CRATE_IS_ANNOTATED: () = ();)
 }
 
 /// The exported symbol. A second one in the same crate is the compiler's to refuse: it is told on the second function.
 fn export(function: &Ident, target: &Target) -> TokenStream {
     let symbol = format!("__shuttle_service_entry_{}", target.crate_name);
-    let name = Ident::new("__EXPORT", macros_own(function.span()));
-    quote! {
+    quote_spanned! {macros_own(function.span())=>
         #[unsafe(export_name = #symbol)]
-        static #name: __shuttle::Export = __shuttle::Export::new(__run, &__RECORD);
+        static __EXPORT: __shuttle::Export = __shuttle::Export::new(__run, &__RECORD);
     }
 }
 
@@ -182,23 +181,30 @@ fn option(option: &Entry) -> TokenStream {
 /// Whether the attribute fits the parameter's type, each check where its error is to be.
 fn checks(constant: &Ident, param: &Param<'_>) -> Vec<TokenStream> {
     let Some(refined) = &param.refined else { return Vec::new() };
+    let constant = &constant.to_string();
     let cfgs = &param.cfgs;
     let kind = refined.kind.manifest_type().map(|kind| {
-        let (written, call) = (refined.kind.name(), spread(&refined.path, constant, "check_kind"));
-        quote!(#(#cfgs)* const _: () = #call(#written, #kind);)
+        let written = refined.kind.name();
+        check(cfgs, spread(&refined.path, constant, "check_kind", &quote!(#written, #kind)))
     });
-    let options = refined.options.iter().enumerate().map(|(index, option)| {
-        let call = spread(&option.name, constant, "check_option");
-        quote!(#(#cfgs)* const _: () = #call(#index);)
-    });
+    let options = refined
+        .options
+        .iter()
+        .enumerate()
+        .map(|(index, option)| check(cfgs, spread(&option.name, constant, "check_option", &quote!(#index))));
     kind.into_iter().chain(options).collect()
 }
 
-/// `constant.method`, from the first of these tokens to the last.
-fn spread(at: &impl ToTokens, constant: &Ident, method: &str) -> TokenStream {
+/// A call that is made at compile time.
+fn check(cfgs: &[&Attribute], call: TokenStream) -> TokenStream {
+    quote!(#(#cfgs)* const _: () = #call;)
+}
+
+/// `constant.method(arguments)`, from the first of these tokens to the last.
+fn spread(at: &impl ToTokens, constant: &str, method: &str, arguments: &TokenStream) -> TokenStream {
     let (first, last) = ends(at);
-    let (constant, method) = (Ident::new(&constant.to_string(), first), Ident::new(method, last));
-    quote_spanned!(last=> #constant.#method)
+    let (constant, method) = (Ident::new(constant, first), Ident::new(method, last));
+    quote_spanned!(last=> #constant.#method(#arguments))
 }
 
 /// What is known of the service, learned from a call that is typed and never made: the only place where the function's
@@ -218,23 +224,30 @@ fn service(function: &Ident, app: &App<'_>) -> TokenStream {
 
 /// What the annotation asks for, and whether the service can have it.
 fn settings(settings: &Settings) -> TokenStream {
-    let numbers = settings.idle_timeout_s.map(|seconds| quote!(idle_timeout_s: ::core::option::Option::Some(#seconds),));
-    let always_on = settings.always_on.map(|flag| quote!(always_on: ::core::option::Option::Some(#flag),));
-    let path = settings.health_path.iter().map(|path| quote!(health_path: ::core::option::Option::Some(#path),));
-    let memory = settings.memory_bytes.map(|bytes| quote!(memory_bytes: ::core::option::Option::Some(#bytes),));
-    let instances = settings.instances.map(|count| quote!(instances: ::core::option::Option::Some(#count),));
+    let Settings { idle_timeout_s, always_on, health_path, memory_bytes, instances, .. } = settings;
+    let (idle_timeout_s, always_on) = (optional(idle_timeout_s.as_ref()), optional(always_on.as_ref()));
+    let (health_path, memory_bytes) = (optional(health_path.as_ref()), optional(memory_bytes.as_ref()));
+    let instances = optional(instances.as_ref());
     let checks = settings.of_requests.iter().map(|name| {
-        let (at, text) = (macros_own(name.span()), name.to_string());
-        let (service, method) = (Ident::new("__SERVICE", at), Ident::new("check_is_sent_requests", at));
-        let call = quote_spanned!(at=> #service.#method(#text));
-        quote!(const _: () = #call;)
+        let text = name.to_string();
+        check(&[], spread(name, "__SERVICE", "check_is_sent_requests", &quote!(#text)))
     });
     quote! {
         const __SETTINGS: __shuttle::SettingsInfo = __shuttle::SettingsInfo {
-            #numbers #always_on #(#path)* #memory #instances
-            ..__shuttle::SettingsInfo::DEFAULT
+            idle_timeout_s: #idle_timeout_s,
+            always_on: #always_on,
+            health_path: #health_path,
+            memory_bytes: #memory_bytes,
+            instances: #instances,
         };
         #(#checks)*
+    }
+}
+
+fn optional(value: Option<&impl ToTokens>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
     }
 }
 

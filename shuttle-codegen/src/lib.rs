@@ -33,7 +33,7 @@ fn annotate(arguments: proc_macro2::TokenStream, item: proc_macro2::TokenStream,
     let mut errors = Errors::default();
     let arguments = settings::parse(arguments, &mut errors);
     let Some(function) = errors.take(parse::parse(item.clone())) else {
-        return expand::only_errors(item, &errors, target);
+        return quote::quote!(#item #errors);
     };
     let function = expand::emitted(function, target);
     match validate::validate(&function, &mut errors) {

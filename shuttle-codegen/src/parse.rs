@@ -20,10 +20,15 @@ pub(crate) struct Function {
     pub(crate) refinements: Vec<Vec<Attribute>>,
 }
 
+/// It has to be `async` whether it awaits anything or not, which is no fault of its author's.
 impl ToTokens for Function {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         let Self { attributes, visibility, signature, body, .. } = self;
-        tokens.extend(quote::quote!(#(#attributes)* #visibility #signature #body));
+        tokens.extend(quote::quote! {
+            #[allow(clippy::unused_async)]
+            #(#attributes)*
+            #visibility #signature #body
+        });
     }
 }
 

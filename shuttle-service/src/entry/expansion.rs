@@ -33,6 +33,7 @@ pub const fn param<T: Parameter>(name: &'static str, options: &'static [OptionEn
 /// The checks run at compile time. Each stands apart from [`param`], so that its error is on the attribute's tokens.
 impl<T> Param<T> {
     /// That the parameter is made from what the attribute is for.
+    #[track_caller]
     pub const fn check_kind(&self, attribute: &str, kind: &str) {
         if self.info.needs.has(kind) {
             return;
@@ -52,6 +53,7 @@ impl<T> Param<T> {
     }
 
     /// That the parameter's type has this option, and that the option can be read when it has to be.
+    #[track_caller]
     pub const fn check_option(&self, index: usize) {
         let option = &self.info.options[index];
         let mut message = Message::new();
@@ -212,6 +214,7 @@ fn adopt<R: Returned<Marker>, Marker: 'static>(outcome: Outcome) -> Result<Made,
 
 impl ServiceEntry {
     /// That a setting that is about requests is not asked for where there are none.
+    #[track_caller]
     pub const fn check_is_sent_requests(&self, setting: &str) {
         if matches!(self.info.kind, Kind::Http) {
             return;
