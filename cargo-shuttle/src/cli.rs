@@ -22,7 +22,8 @@ Exit codes:
   7    the build failed
   8    the app did not start
   9    the connection was lost while following; the deployment goes on
-  130  interrupted (a deployment that was uploaded goes on)";
+  10   the deployment was cancelled, or a newer one took its place
+  130  interrupted (a deployment that was uploaded goes on, unless it was cancelled)";
 
 const GLOBAL: &str = "Options of every command";
 
@@ -73,6 +74,9 @@ pub(crate) enum Command {
     /// Pack the project, upload it, and follow it until it is live
     #[command(after_help = AFTER_HELP)]
     Deploy(Deploy),
+    /// List the project's deployments, or cancel one
+    #[command(subcommand, after_help = AFTER_HELP)]
+    Deployment(Deployment),
     /// Show what serves, and what became of the newest deployment
     #[command(after_help = AFTER_HELP)]
     Status(Status),
@@ -152,6 +156,31 @@ pub(crate) struct Name {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) select: Select,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Deployment {
+    /// List the newest deployments: id, state, age, and why one failed
+    #[command(after_help = AFTER_HELP)]
+    List(List),
+    /// End a deployment that is under way; what serves goes on serving
+    #[command(after_help = AFTER_HELP)]
+    Cancel(Cancel),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) project: Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The deployment [default: the newest of the project that is under way]
+    #[arg(value_name = "ID", conflicts_with_all = ["name", "package", "manifest_path"])]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) project: Name,
 }
 
 #[derive(Debug, Args)]

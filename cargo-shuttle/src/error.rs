@@ -13,9 +13,10 @@
 //! | 7 | the build failed |
 //! | 8 | the app did not start |
 //! | 9 | the connection was lost while following; the deployment goes on |
-//! | 130 | interrupted (a deployment that was uploaded goes on) |
+//! | 10 | the deployment was cancelled, or a newer one took its place |
+//! | 130 | interrupted (a deployment that was uploaded goes on, unless it was cancelled) |
 
-use platform_wire::{Failure, FailureKind};
+use platform_wire::{Failure, FailureKind, ProjectName};
 use serde_json::{Value, json};
 
 use crate::{
@@ -34,11 +35,12 @@ const REFUSED: u8 = 6;
 const BUILD: u8 = 7;
 const START: u8 = 8;
 const LOST: u8 = 9;
+const GIVEN_UP: u8 = 10;
 const INTERRUPTED: u8 = 130;
 
 #[cfg(test)]
-pub(crate) const ALL_EXIT_CODES: [u8; 11] =
-    [0, OTHER, USAGE, PROJECT, UNREACHABLE, KEY, REFUSED, BUILD, START, LOST, INTERRUPTED];
+pub(crate) const ALL_EXIT_CODES: [u8; 12] =
+    [0, OTHER, USAGE, PROJECT, UNREACHABLE, KEY, REFUSED, BUILD, START, LOST, GIVEN_UP, INTERRUPTED];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -62,7 +64,12 @@ pub(crate) enum Error {
     #[error("{}", failure.message)]
     Failed { deployment: String, failure: Box<Failure> },
     #[error("a newer deployment took the place of this one before it was live")]
-    Superseded { deployment: String, by: String },
+    Superseded { deployment: String, by: Option<String> },
+    /// By this very command after a Ctrl-C, or by another one.
+    #[error("the deployment {deployment} was cancelled")]
+    Cancelled { deployment: String, by_interrupt: bool },
+    #[error("no deployment of {project} is under way")]
+    NothingUnderWay { project: ProjectName },
     #[error("the project was deleted while this was deployed")]
     DeletedMeanwhile { deployment: String },
     #[error("the connection to the server was lost: {why}")]
@@ -105,9 +112,12 @@ impl Error {
             Self::Failed { failure, .. } => match failure.kind {
                 FailureKind::Fetch | FailureKind::Build => BUILD,
                 FailureKind::Provision | FailureKind::Start => START,
-                FailureKind::Cancelled | FailureKind::Superseded | FailureKind::Internal | FailureKind::Other => OTHER,
+                FailureKind::Cancelled | FailureKind::Superseded => GIVEN_UP,
+                FailureKind::Internal | FailureKind::Other => OTHER,
             },
-            Self::Superseded { .. } | Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => OTHER,
+            Self::Superseded { .. } | Self::Cancelled { by_interrupt: false, .. } => GIVEN_UP,
+            Self::Cancelled { by_interrupt: true, .. } => INTERRUPTED,
+            Self::NothingUnderWay { .. } | Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => OTHER,
             Self::Lost { .. } => LOST,
             Self::Interrupted { .. } => INTERRUPTED,
             Self::Partly { error, .. } => error.exit_code(),
@@ -124,6 +134,9 @@ impl Error {
         {
             return code;
         }
+        if let Self::Cancelled { .. } = self {
+            return "cancelled".to_owned();
+        }
         match self.exit_code() {
             USAGE => "usage",
             PROJECT => "project",
@@ -133,9 +146,10 @@ impl Error {
             BUILD => "build_failed",
             START => "start_failed",
             LOST => "connection_lost",
+            GIVEN_UP => "superseded",
             INTERRUPTED => "interrupted",
             _ => match self {
-                Self::Superseded { .. } => "superseded",
+                Self::NothingUnderWay { .. } => "nothing_under_way",
                 Self::DeletedMeanwhile { .. } => "deleted",
                 _ => "other",
             },
@@ -153,7 +167,14 @@ impl Error {
             Self::Config(error) => error.hint(),
             Self::Client(error) => error.hint(),
             Self::Failed { failure, .. } => failure.hint.clone(),
-            Self::Superseded { by, .. } => Some(format!("the newer one is {by}; see it with `cargo shuttle status`")),
+            Self::Superseded { by: Some(by), .. } => Some(format!("the newer one is {by}; see it with `cargo shuttle status`")),
+            Self::Superseded { by: None, .. } => Some("see the newer one with `cargo shuttle status`".to_owned()),
+            Self::Cancelled { .. } => Some("what served before still serves; `cargo shuttle deploy` begins anew".to_owned()),
+            Self::NothingUnderWay { .. } => Some(
+                "`cargo shuttle deployment list` shows what became of them; what serves is ended by `cargo shuttle delete`, \
+                 or replaced by the next deployment"
+                    .to_owned(),
+            ),
             Self::Lost { what, .. } | Self::Interrupted { what } => what.hint(),
             Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => None,
             Self::Partly { error, left, .. } if left.is_empty() => error.hint(),
@@ -198,6 +219,7 @@ impl Error {
                 error["failure"] = json!(failure);
             }
             Self::Superseded { deployment, .. }
+            | Self::Cancelled { deployment, .. }
             | Self::DeletedMeanwhile { deployment }
             | Self::Lost { what: Following::Deployment(deployment), .. }
             | Self::Interrupted { what: Following::Deployment(deployment) } => error["deployment"] = json!(deployment),
@@ -218,7 +240,10 @@ impl Following {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Upload => Some("nothing was deployed; what serves still serves".to_owned()),
-            Self::Deployment(id) => Some(format!("the deployment {id} goes on: see it with `cargo shuttle status`")),
+            Self::Deployment(id) => Some(format!(
+                "the deployment {id} goes on: see it with `cargo shuttle status`, \
+                 end it with `cargo shuttle deployment cancel {id}`"
+            )),
             Self::Logs => Some("the app goes on; run the command again to follow its log".to_owned()),
         }
     }

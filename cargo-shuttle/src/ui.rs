@@ -92,14 +92,24 @@ impl Ui {
         }
     }
 
+    /// Whether somebody sees a question, and can answer it.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.terminal && io::stdin().is_terminal()
+    }
+
     /// Asks on stderr, reads a line from stdin. `None` where nobody can answer.
     pub(crate) fn ask(&self, question: &str) -> io::Result<Option<String>> {
-        if !io::stdin().is_terminal() {
+        if !self.can_ask() {
             return Ok(None);
         }
+        // A bar would be drawn again behind the question.
+        let _ = self.bars.clear();
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
         self.stderr(question);
         let mut answer = String::new();
-        io::stdin().read_line(&mut answer)?;
+        let read = io::stdin().read_line(&mut answer);
+        self.bars.set_draw_target(ProgressDrawTarget::stderr());
+        read?;
         Ok(Some(answer.trim().to_owned()))
     }
 

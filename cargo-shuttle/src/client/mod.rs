@@ -119,6 +119,17 @@ impl Client {
         self.get(&["deployments", id]).await
     }
 
+    /// Newest first.
+    pub(crate) async fn deployments(&self, name: &ProjectName) -> Result<Vec<Deployment>, ClientError> {
+        self.get(&["projects", name.as_str(), "deployments"]).await
+    }
+
+    /// Ends a deployment that is under way. What serves, or has ended, is refused as a conflict.
+    pub(crate) async fn cancel(&self, id: &str) -> Result<Deployment, ClientError> {
+        let url = self.url(&["deployments", id, "cancel"]);
+        self.answer(self.request(Method::POST, url).timeout(ANSWER_TIMEOUT)).await
+    }
+
     pub(crate) async fn delete(&self, name: &ProjectName) -> Result<Deleted, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["projects", name.as_str()])).timeout(ANSWER_TIMEOUT)).await
     }

@@ -10,15 +10,14 @@ use platform_wire::{ProjectName, ServiceKind};
 use serde_json::{Value, json};
 
 use super::{
-    block_on, dry_run, interruptible,
+    block_on, dry_run, interrupt,
     send::{self, Latest},
-    watch,
 };
 use crate::{
     cli::{Deploy, Global},
     client::{Client, Upload},
     config,
-    error::{Error, Following},
+    error::Error,
     pack::{self, Listed, PackError},
     project::{self, Plan, ProjectError, SETTINGS_FILE, Secrets, Settings, git::Repo},
     ui::{self, Ui},
@@ -105,8 +104,7 @@ fn one(
             return Ok(json!(deployment));
         }
         let patience = Duration::from_secs(arguments.reconnect.seconds);
-        let what = Following::Deployment(deployment.id.clone());
-        let url = interruptible(what, watch::until_finished(client, &deployment.id, patience, ui)).await?;
+        let url = interrupt::follow(client, &deployment.id, patience, ui).await?;
         if !ui.is_json() {
             let seconds = began.elapsed().as_secs_f64();
             let kind = if is_background(client, name).await { ", a background service: it is sent no requests" } else { "" };

@@ -2,7 +2,9 @@
 
 mod delete;
 mod deploy;
+mod deployment;
 mod dry_run;
+mod interrupt;
 mod login;
 mod logs;
 mod send;
@@ -23,6 +25,7 @@ use crate::{
 pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<(), Error> {
     match cli.command {
         Command::Deploy(arguments) => deploy::run(&cli.global, &arguments, ui),
+        Command::Deployment(arguments) => deployment::run(&cli.global, &arguments, ui),
         Command::Status(arguments) => status::run(&cli.global, &arguments, ui),
         Command::Logs(arguments) => logs::run(&cli.global, &arguments, ui),
         Command::Delete(arguments) => delete::run(&cli.global, &arguments, ui),

@@ -60,9 +60,14 @@ fn finish(id: &str, outcome: Outcome) -> Result<String, Error> {
     let deployment = id.to_owned();
     match outcome {
         Outcome::Deployed { url } => Ok(url),
-        Outcome::Superseded { by } => Err(Error::Superseded { deployment, by }),
+        Outcome::Superseded { by } => Err(Error::Superseded { deployment, by: Some(by) }),
         Outcome::Deleted => Err(Error::DeletedMeanwhile { deployment }),
-        Outcome::Failed { failure } => Err(Error::Failed { deployment, failure: Box::new(failure) }),
+        Outcome::Failed { failure } => Err(match failure.kind {
+            // Nothing is wrong with the project.
+            FailureKind::Cancelled => Error::Cancelled { deployment, by_interrupt: false },
+            FailureKind::Superseded => Error::Superseded { deployment, by: None },
+            _ => Error::Failed { deployment, failure: Box::new(failure) },
+        }),
     }
 }
 

@@ -154,15 +154,25 @@ fn an_app_that_does_not_start_is_heard_last() {
 }
 
 #[test]
-fn a_superseded_or_deleted_deployment_is_not_called_live() {
+fn a_superseded_cancelled_or_deleted_deployment_is_not_called_live() {
     let project = Project::new();
-    for (outcome, code, text) in
-        [(Outcome::Superseded { by: "d2".into() }, "superseded", "d2"), (Outcome::Deleted, "deleted", "was deleted")]
-    {
+    let failed = |kind| Outcome::Failed { failure: failure(kind) };
+    for (outcome, status, code, text) in [
+        (Outcome::Superseded { by: "d2".into() }, 10, "superseded", "hint: the newer one is d2"),
+        (failed(FailureKind::Superseded), 10, "superseded", "hint: see the newer one with `cargo shuttle status`"),
+        (
+            failed(FailureKind::Cancelled),
+            10,
+            "cancelled",
+            "the deployment d1 was cancelled hint: what served before still serves",
+        ),
+        (Outcome::Deleted, 1, "deleted", "was deleted"),
+    ] {
         let server = Server::start();
         server.streams(sse(1, &[Event::Finished { outcome }]));
-        let run = Shuttle::new(&project, &server, &["deploy", "--output", "json"]).run().ended_with(1);
+        let run = Shuttle::new(&project, &server, &["deploy", "--output", "json"]).run().ended_with(status);
         assert_eq!(run.json()["error"]["code"], code);
+        assert_eq!(run.json()["error"]["deployment"], "d1");
         run.says(&[text]);
     }
 }

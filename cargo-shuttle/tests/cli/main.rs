@@ -2,6 +2,7 @@
 //! with the server.
 
 mod archive;
+mod cancel;
 mod commands;
 mod deploy;
 mod dry_run;

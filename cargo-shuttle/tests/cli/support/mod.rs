@@ -3,7 +3,9 @@
 mod project;
 mod run;
 mod server;
+mod terminal;
 
 pub(crate) use project::{Project, manifest};
 pub(crate) use run::{Run, Shuttle};
 pub(crate) use server::{Archive, Break, KEY, Server, deployment, finished, sse};
+pub(crate) use terminal::{CTRL_C, Terminal};

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{KEY, Project, Server};
+use super::{KEY, Project, Server, Terminal};
 
 pub(crate) struct Shuttle {
     command: Command,
@@ -57,6 +57,11 @@ impl Shuttle {
         // A command that does not read its stdin may be gone already.
         let _ = child.stdin.take().unwrap().write_all(self.stdin.as_bytes());
         Run::new(child.wait_with_output().unwrap())
+    }
+
+    /// Starts it on a terminal of its own.
+    pub(crate) fn on_terminal(self) -> Terminal {
+        Terminal::start(&self.command, self.home)
     }
 
     /// Starts it, to be interrupted.

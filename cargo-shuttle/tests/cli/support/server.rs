@@ -38,6 +38,9 @@ struct Inner {
     /// `Last-Event-ID` of each connection.
     resumed_from: Vec<Option<String>>,
     deployment: Option<Deployment>,
+    deployments: Vec<Deployment>,
+    cancels: Vec<String>,
+    cancelled: Arc<tokio::sync::Notify>,
     project: Option<Project>,
     logs: String,
     refuse_upload: Option<(StatusCode, ApiError)>,
@@ -55,7 +58,15 @@ pub(crate) enum Break {
 
 struct Stream {
     text: String,
-    stays_open: bool,
+    then: Then,
+}
+
+/// What comes after the text of a stream.
+enum Then {
+    Close,
+    StayOpen,
+    /// More, once somebody asks to cancel a deployment.
+    AfterCancel(String),
 }
 
 pub(crate) struct Server {
@@ -77,13 +88,19 @@ impl Server {
 
     /// The next connection to an event stream gets this, and is closed.
     pub(crate) fn streams(&self, text: impl Into<String>) -> &Self {
-        self.inner.lock().unwrap().streams.push_back(Stream { text: text.into(), stays_open: false });
+        self.inner.lock().unwrap().streams.push_back(Stream { text: text.into(), then: Then::Close });
         self
     }
 
     /// The next connection to an event stream gets this, and stays open.
     pub(crate) fn streams_on(&self, text: impl Into<String>) -> &Self {
-        self.inner.lock().unwrap().streams.push_back(Stream { text: text.into(), stays_open: true });
+        self.inner.lock().unwrap().streams.push_back(Stream { text: text.into(), then: Then::StayOpen });
+        self
+    }
+
+    /// The next connection to an event stream gets the first text, and the other one once a deployment is to be cancelled.
+    pub(crate) fn streams_until_cancel(&self, first: String, rest: String) -> &Self {
+        self.inner.lock().unwrap().streams.push_back(Stream { text: first, then: Then::AfterCancel(rest) });
         self
     }
 
@@ -94,6 +111,17 @@ impl Server {
     pub(crate) fn knows(&self, deployment: Deployment) -> &Self {
         self.inner.lock().unwrap().deployment = Some(deployment);
         self
+    }
+
+    /// The project's deployments, newest first.
+    pub(crate) fn has_deployments(&self, deployments: &[Deployment]) -> &Self {
+        self.inner.lock().unwrap().deployments = deployments.to_vec();
+        self
+    }
+
+    /// The deployments that were to be cancelled, whatever the answer was.
+    pub(crate) fn cancels(&self) -> Vec<String> {
+        self.inner.lock().unwrap().cancels.clone()
     }
 
     pub(crate) fn has_project(&self, project: Project) -> &Self {
@@ -161,7 +189,9 @@ fn router(inner: Arc<Mutex<Inner>>) -> Router {
         .route("/projects/{name}", get(project).delete(delete))
         .route("/projects/{name}/logs", get(logs))
         .route("/projects/{name}/secrets", put(secrets))
+        .route("/projects/{name}/deployments", get(deployments))
         .route("/deployments/{id}", get(one))
+        .route("/deployments/{id}/cancel", post(cancel))
         .route("/deployments/{id}/events", get(events))
         .layer(from_fn(check_key))
         .layer(DefaultBodyLimit::disable())
@@ -235,6 +265,24 @@ async fn one(Shared(inner): Inside) -> Response {
     found(inner.lock().unwrap().deployment.clone())
 }
 
+async fn deployments(Shared(inner): Inside) -> Response {
+    Json(inner.lock().unwrap().deployments.clone()).into_response()
+}
+
+async fn cancel(Shared(inner): Inside, Segment(id): Segment<String>) -> Response {
+    let mut inner = inner.lock().unwrap();
+    inner.cancels.push(id.clone());
+    inner.cancelled.notify_one();
+    let Some(mut deployment) = inner.deployments.iter().find(|deployment| deployment.id == id).cloned() else {
+        return (StatusCode::NOT_FOUND, Json(error(ErrorCode::NotFound, "there is no such deployment"))).into_response();
+    };
+    if !matches!(deployment.state, State::Queued | State::Built | State::Loaded) {
+        return (StatusCode::CONFLICT, Json(error(ErrorCode::Conflict, "it is under way no more"))).into_response();
+    }
+    deployment.state = State::Error;
+    Json(deployment).into_response()
+}
+
 async fn delete(Shared(inner): Inside, Segment(name): Segment<String>) -> Response {
     let mut inner = inner.lock().unwrap();
     let kept = inner.project.as_ref().map(|project| project.resources.clone()).unwrap_or_default();
@@ -257,10 +305,17 @@ async fn events(Shared(inner): Inside, headers: HeaderMap) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(error(ErrorCode::Unavailable, "the server is stopping"))).into_response();
     };
     let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(stream.text))]);
-    let body = if stream.stays_open {
-        Body::from_stream(first.chain(futures_util::stream::pending()))
-    } else {
-        Body::from_stream(first)
+    let body = match stream.then {
+        Then::Close => Body::from_stream(first),
+        Then::StayOpen => Body::from_stream(first.chain(futures_util::stream::pending())),
+        Then::AfterCancel(rest) => {
+            let cancelled = Arc::clone(&inner.cancelled);
+            let rest = futures_util::stream::once(async move {
+                cancelled.notified().await;
+                Ok(Bytes::from(rest))
+            });
+            Body::from_stream(first.chain(rest))
+        }
     };
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
