@@ -22,7 +22,7 @@ mod validate;
 use errors::Errors;
 use expand::Target;
 
-#[doc = include_str!("main.md")]
+// Documented where shuttle-service exports it, with examples that compile.
 #[proc_macro_attribute]
 pub fn main(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     annotate(arguments.into(), item.into(), &Target::of_cargo()).into()

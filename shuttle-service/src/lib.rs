@@ -56,6 +56,40 @@
 //! When the platform stops an app, the framework takes no new connections and finishes the requests in flight; what is not
 //! done in the time that the platform gives is cut off.
 //!
+//! # Testing
+//!
+//! The annotated function stays an ordinary `async fn`, so that `cargo test` needs no platform: a test calls it with
+//! resources of its own, made from a URL as the platform makes them, and asks what it returns with the framework's tools.
+//!
+//! ```
+//! use axum::{Router, body::{Body, to_bytes}, http::Request, routing::get};
+//! use shuttle_service::{Options, Postgres, Resource, SecretStore};
+//! # use sqlx_postgres as sqlx;
+//! use sqlx::PgPool;
+//! use tower::ServiceExt;
+//!
+//! #[shuttle_service::main]
+//! async fn app(pool: PgPool, secrets: SecretStore) -> shuttle_service::ShuttleAxum {
+//!     let greeting: String = secrets.require("GREETING")?;
+//!     Ok(Router::new().route("/", get(async move || greeting)).with_state(pool))
+//! }
+//!
+//! // In a module of tests, with #[tokio::test]:
+//! async fn it_greets() -> Result<(), shuttle_service::Error> {
+//!     // What an attribute would say, such as `.with("migrations", "migrations")`, stands in the options. The pool connects
+//!     // when it is first used.
+//!     let pool = PgPool::make(Postgres::new("postgres://localhost/test"), &Options::new()).await?;
+//!     let router = app(pool, SecretStore::from_iter([("GREETING", "Hello!")])).await?;
+//!
+//!     let response = router.oneshot(Request::get("/").body(Body::empty())?).await?;
+//!     assert_eq!(to_bytes(response.into_body(), 1024).await?, "Hello!");
+//!     Ok(())
+//! }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(it_greets()).unwrap();
+//! ```
+//!
+//! [`Metadata::local`], [`PersistDir::new`] and [`Redis::new`] make the rest.
+//!
 //! This package owns what runs inside an artifact: the entry, the runtime, the adapters. It never reads the platform's
 //! environment, and only [`shuttle_abi`] crosses its boundary.
 
@@ -91,6 +125,7 @@ pub use service::{PoemEndpoint, ShuttlePoem};
 pub use service::{ShuttleTower, Tower};
 #[cfg(feature = "warp-0-4")]
 pub use service::{ShuttleWarp, WarpFilter};
+#[doc = include_str!("main.md")]
 pub use shuttle_codegen::main;
 
 /// The version of this SDK, as it stands in a manifest.

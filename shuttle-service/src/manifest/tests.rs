@@ -46,7 +46,7 @@ fn the_reader_reads_what_is_written() {
     assert_eq!(names, ["pool", "größe", "größe.secrets", "all.0", "all.1.0", "all.secrets"]);
     let options: Vec<_> = read.resources.iter().map(|r| serde_json::to_string(&r.options).unwrap()).collect();
     let honoured = r#"{"name":"b","extensions":["pgcrypto","citext"]}"#;
-    let honoured = serde_json::from_str::<serde_json::Value>(honoured).unwrap().to_string();
+    let honoured = serde_json::from_str::<Value>(honoured).unwrap().to_string();
     assert_eq!(options, ["{}", &honoured, "{}", "{}", "{}", "{}"]);
     let settings = &read.service.settings;
     assert_eq!((settings.always_on, settings.memory_bytes, settings.instances), (Some(true), Some(256 << 20), None));

@@ -1,10 +1,10 @@
+//! A crate that allows nothing of what the expansion is made of, and uses all that the annotation has.
+
 #![forbid(unsafe_code)]
 #![deny(warnings, missing_docs, unreachable_pub, unused_qualifications, let_underscore_drop, unused_results, single_use_lifetimes)]
 #![deny(clippy::all, clippy::pedantic, clippy::nursery, clippy::cargo)]
 #![deny(clippy::unwrap_used, clippy::panic, clippy::missing_docs_in_private_items, clippy::absolute_paths, clippy::shadow_unrelated)]
 #![allow(clippy::multiple_crate_versions, reason = "of the dependencies' making")]
-
-//! A crate that allows nothing of what the expansion is made of, and uses all that the annotation has.
 
 use shuttle_service::{Error, Listen, Metadata, Options, PersistDir, Postgres, Redis, Resource, SecretStore, Service, Serving};
 
