@@ -1,0 +1,90 @@
+//! The table in `docs/RESOURCES.md`: written from the cases, from what the manifests of their artifacts say, from the options
+//! that the apps use, and from the versions that they were built with.
+
+use std::{fs, path::Path};
+
+use shuttle_abi::ResourceManifest;
+
+use crate::{
+    cases::{CASES, Case},
+    source,
+    support::build::{artifact, fixtures},
+};
+
+const START: &str = "<!-- resources -->\n";
+const END: &str = "<!-- /resources -->\n";
+
+#[test]
+fn the_table_in_the_docs_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/RESOURCES.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(START).expect("the table's start is marked");
+    let (_, after) = rest.split_once(END).expect("the table's end is marked");
+    let right = format!("{before}{START}{}{END}{after}", table());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, right).unwrap();
+    } else {
+        assert_eq!(text, right, "docs/RESOURCES.md: run the test again with UPDATE_DOCS=1");
+    }
+}
+
+fn table() -> String {
+    let lock = fs::read_to_string(fixtures().join("Cargo.lock")).unwrap();
+    let mut table = String::from(
+        "\n| Parameter | From | Tested with | Feature of shuttle-service | Its own options | What the platform provides |\n|---|---|---|---|---|---|\n",
+    );
+    for case in CASES {
+        table.push_str(&row(case, &artifact(case.package).manifest.resources, &lock));
+    }
+    table.push('\n');
+    table
+}
+
+fn row(case: &Case, resources: &[ResourceManifest], lock: &str) -> String {
+    let (library, version) = match case.library {
+        Some((name, versions)) => (format!("{name} {versions}"), locked(lock, name, versions)),
+        None => ("shuttle-service".to_owned(), String::new()),
+    };
+    let ty = if case.ty.contains('`') { case.ty.to_owned() } else { format!("`{}`", case.ty) };
+    let library = if ty.starts_with('`') { library } else { String::new() };
+    let feature = case.feature.map(|name| format!("`{name}`")).unwrap_or_default();
+    let options = options(case).iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let given: Vec<_> = resources.iter().filter(|resource| belongs(resource, case.parameter)).map(|r| given(&r.kind)).collect();
+    format!("| {ty} | {library} | {version} | {feature} | {options} | {} |\n", given.join(", "))
+}
+
+/// Whether it is for this parameter: itself, or a part of it. Secrets that its options refer to are not.
+fn belongs(resource: &ResourceManifest, parameter: &str) -> bool {
+    resource.name.strip_prefix(parameter).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && rest != ".secrets")
+}
+
+fn given(kind: &str) -> &'static str {
+    match kind {
+        "postgres" => "a Postgres database",
+        "redis" => "a Redis server",
+        "secrets" => "the project's secrets",
+        "persist" => "a folder that stays",
+        "metadata" => "what it knows of the app",
+        other => panic!("{other} has no description"),
+    }
+}
+
+/// The options on the parameter in the app's source: one that the type did not know would not compile.
+fn options(case: &Case) -> Vec<String> {
+    let source = fs::read_to_string(Path::new(&source(case.package)).join("src/lib.rs")).unwrap();
+    let (before, _) = source.split_once(&format!("{}: ", case.parameter)).expect("the parameter is in the source");
+    let Some(attribute) = before.trim_end().strip_suffix(")]") else { return Vec::new() };
+    let (_, options) = attribute.rsplit_once("#[").and_then(|(_, attribute)| attribute.split_once('(')).unwrap();
+    let names = options.split(" = ").filter_map(|part| part.rsplit([' ', ',']).next());
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.pop();
+    names
+}
+
+/// The version of the library in the lockfile.
+fn locked(lock: &str, name: &str, versions: &str) -> String {
+    let name = format!("name = \"{name}\"\nversion = \"{versions}.");
+    let (_, rest) = lock.split_once(&name).unwrap_or_else(|| panic!("{name} is not locked"));
+    let (rest, _) = rest.split_once('"').unwrap();
+    format!("{versions}.{rest}")
+}
