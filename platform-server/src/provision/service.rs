@@ -58,6 +58,9 @@ enum Health {
     Failed(String),
 }
 
+/// How long a service that has failed is waited for.
+const MENDED_WITHIN: Duration = Duration::from_secs(5);
+
 /// A running service. Dropping it without [`Service::stop`] kills it.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -74,14 +77,22 @@ impl Service {
         Self { health, stop, task: tokio::sync::Mutex::new(Some(task)) }
     }
 
-    /// Waits until it answers.
+    /// Waits until it answers. A failure is only one if it is not mended within a moment: after a crash of the server the
+    /// predecessor may still be ending.
     pub(super) async fn ready(&self) -> Result<(), String> {
         let mut health = self.health.clone();
-        let settled = health.wait_for(|health| !matches!(health, Health::Starting)).await;
-        match settled.as_deref() {
-            Ok(Health::Running) => Ok(()),
-            Ok(Health::Failed(why)) => Err(why.clone()),
-            Ok(Health::Starting) | Err(_) => Err("the platform is stopping".into()),
+        let deadline = tokio::time::Instant::now() + MENDED_WITHIN;
+        let stopping = || "the platform is stopping".to_owned();
+        loop {
+            let failed = match &*health.wait_for(|health| !matches!(health, Health::Starting)).await.map_err(|_| stopping())? {
+                Health::Failed(why) => Some(why.clone()),
+                Health::Running | Health::Starting => None,
+            };
+            let Some(why) = failed else { return Ok(()) };
+            match tokio::time::timeout_at(deadline, health.changed()).await {
+                Ok(changed) => changed.map_err(|_| stopping())?,
+                Err(_) => return Err(why),
+            }
         }
     }
 
