@@ -5,6 +5,7 @@
 #[test]
 fn ui() {
     let cases = trybuild::TestCases::new();
+    // These are run as well, which an app without the platform cannot be: each stands in a module, beside a `main` of its own.
     cases.pass("tests/ui/pass/*.rs");
     cases.compile_fail("tests/ui/fail/*.rs");
 }

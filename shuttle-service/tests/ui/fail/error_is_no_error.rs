@@ -4,5 +4,3 @@ struct Mine;
 async fn app() -> Result<axum::Router, Mine> {
     Err(Mine)
 }
-
-fn main() {}

@@ -3,5 +3,3 @@ async fn app<T: Default>() -> shuttle_service::ShuttleAxum {
     let _ = T::default();
     Ok(axum::Router::new())
 }
-
-fn main() {}

@@ -3,5 +3,3 @@ async fn app(client: impl shuttle_service::Resource) -> shuttle_service::Shuttle
     drop(client);
     Ok(axum::Router::new())
 }
-
-fn main() {}

@@ -1,4 +1,2 @@
 #[shuttle_service::main]
 async fn app() {}
-
-fn main() {}

@@ -2,5 +2,3 @@
 async fn app() -> axum::Router {
     axum::Router::new()
 }
-
-fn main() {}

@@ -3,5 +3,3 @@ async fn app((a, b): (redis::Client, redis::Client)) -> shuttle_service::Shuttle
     let _ = (a, b);
     Ok(axum::Router::new())
 }
-
-fn main() {}

@@ -3,5 +3,3 @@ async fn app(client: &redis::Client) -> shuttle_service::ShuttleAxum {
     let _ = client;
     Ok(axum::Router::new())
 }
-
-fn main() {}

@@ -1,6 +1,4 @@
-#[shuttle_service::main(memory = "1 GB")]
+#[shuttle_service::main(idle_timout = "10m", local)]
 async fn app() -> shuttle_service::ShuttleAxum {
     Ok(axum::Router::new())
 }
-
-fn main() {}

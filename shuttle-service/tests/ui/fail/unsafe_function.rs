@@ -2,5 +2,3 @@
 async unsafe fn app() -> shuttle_service::ShuttleAxum {
     Ok(axum::Router::new())
 }
-
-fn main() {}

@@ -3,5 +3,3 @@ async fn app(client: redis::Client, name: String) -> shuttle_service::ShuttleAxu
     let _ = (client, name);
     Ok(axum::Router::new())
 }
-
-fn main() {}

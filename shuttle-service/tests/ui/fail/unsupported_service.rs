@@ -2,5 +2,3 @@
 async fn app() -> Result<String, shuttle_service::Error> {
     Ok("Hello, world!".to_owned())
 }
-
-fn main() {}

@@ -2,5 +2,3 @@
 async fn app(_: redis::Client) -> shuttle_service::ShuttleAxum {
     Ok(axum::Router::new())
 }
-
-fn main() {}

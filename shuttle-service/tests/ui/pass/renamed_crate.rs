@@ -3,9 +3,13 @@ mod deeper {
 }
 use deeper::platform::main as entry;
 
-#[entry(crate = crate::deeper::platform)]
-async fn app() -> deeper::platform::ShuttleAxum {
-    Ok(axum::Router::new())
+mod app {
+    use super::{deeper, entry};
+
+    #[entry(crate = crate::deeper::platform)]
+    async fn app() -> deeper::platform::ShuttleAxum {
+        Ok(axum::Router::new())
+    }
 }
 
 fn main() {}

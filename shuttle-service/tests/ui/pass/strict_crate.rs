@@ -3,9 +3,9 @@
 
 //! A crate that forbids what the expansion is made of.
 
-mod inner {
-    #[shuttle_service::main]
-    async fn r#type(r#async: redis::Client, _unused: redis::Client) -> shuttle_service::ShuttleAxum {
+mod app {
+    #[shuttle_service::main(instances = 1, health_path = "/")]
+    async fn r#type(r#async: redis::Client, #[shared::Redis(name = "other")] _unused: redis::Client) -> shuttle_service::ShuttleAxum {
         Ok(axum::Router::new().with_state(r#async))
     }
 }

@@ -3,5 +3,3 @@ async fn app(#[shared::Postgres] client: redis::Client) -> shuttle_service::Shut
     drop(client);
     Ok(axum::Router::new())
 }
-
-fn main() {}

@@ -1,0 +1,4 @@
+#[shuttle_service::main]
+async extern "C" fn app() -> shuttle_service::ShuttleAxum {
+    Ok(axum::Router::new())
+}
