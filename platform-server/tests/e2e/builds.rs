@@ -40,13 +40,22 @@ async fn deploy(platform: &Platform, files: &[(&str, &str)]) -> Value {
 }
 
 async fn deploy_as(platform: &Platform, project: &str, files: &[(&str, &str)]) -> Value {
+    end_of(platform, &send(platform, project, files).await).await
+}
+
+/// Uploads; gives the deployment's path.
+async fn send(platform: &Platform, project: &str, files: &[(&str, &str)]) -> String {
     let response = platform.api(Method::POST, &format!("/deploy?project={project}")).body(package(files)).send().await.unwrap();
     assert_eq!(response.status(), 202);
     let deployment: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-    let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
+    format!("/deployments/{}", deployment["id"].as_str().unwrap())
+}
+
+/// Waits until it has come to rest.
+async fn end_of(platform: &Platform, path: &str) -> Value {
     // The stream of events ends with the deployment's work.
     let events = platform.api(Method::GET, &format!("{path}/events")).send().await.unwrap().text().await.unwrap();
-    let deployment = platform.api(Method::GET, &path).send().await.unwrap().text().await.unwrap();
+    let deployment = platform.api(Method::GET, path).send().await.unwrap().text().await.unwrap();
     let mut deployment: Value = serde_json::from_str(&deployment).unwrap();
     deployment["events"] = events.into();
     deployment
@@ -172,11 +181,14 @@ fn is_build_script(pid: u32) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("build-script-build"))
 }
 
-/// The entry of a package in this repository's own lockfile, whose content is in every registry.
+/// The entry of a package of version 1 in this repository's own lockfile, whose content is in every registry.
 fn locked(name: &str) -> String {
     let lock: toml::Table = include_str!("../../../Cargo.lock").parse().unwrap();
     let packages = lock["package"].as_array().unwrap();
-    let package = packages.iter().find(|package| package["name"].as_str() == Some(name)).unwrap();
+    let is_wanted = |package: &&toml::Value| {
+        package["name"].as_str() == Some(name) && package["version"].as_str().is_some_and(|version| version.starts_with("1."))
+    };
+    let package = packages.iter().find(is_wanted).unwrap();
     let field = |key: &str| format!("{key} = {}\n", package[key]);
     ["name", "version", "source", "checksum"].map(field).concat()
 }
@@ -223,4 +235,25 @@ async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_
     assert_eq!(deploy_as(&platform, "poisoner", &poisoner).await["state"], "error");
     let after = deploy_as(&platform, "after", &project(lib, app)).await;
     assert_failed(&after, "build", "#[shuttle_service::main]");
+}
+
+#[tokio::test]
+async fn what_waits_is_superseded_and_what_is_under_way_can_be_cancelled() {
+    let platform = Platform::start(&["--max-builds", "1"]);
+    let endless = [("build.rs", "fn main() { loop { std::thread::sleep(std::time::Duration::MAX) } }")];
+    let busy = send(&platform, "busy", &endless).await;
+    let (older, newer) = (send(&platform, "app", &[]).await, send(&platform, "app", &[]).await);
+    let ended = end_of(&platform, &older).await;
+    assert_failed(&ended, "superseded", "\"result\":\"superseded\"");
+    let other = send(&platform, "other", &[]).await;
+
+    let cancel = async |path: &str| platform.api(Method::POST, &format!("{path}/cancel")).send().await.unwrap().status();
+    // One that waits, and the one that is being built: the next one's turn comes.
+    assert_eq!((cancel(&other).await, cancel(&busy).await), (200.try_into().unwrap(), 200.try_into().unwrap()));
+    for path in [&other, &busy] {
+        assert_failed(&end_of(&platform, path).await, "cancelled", "it was cancelled");
+        assert_eq!(cancel(path).await, 409);
+    }
+    assert_failed(&end_of(&platform, &newer).await, "build", "#[shuttle_service::main]");
+    assert_eq!(cancel("/deployments/none").await, 404);
 }
