@@ -16,11 +16,14 @@ use crate::{
 /// A future of one thread, its type put aside.
 pub(super) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
+/// A resource that is being made.
+type Making<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
+
 /// A parameter of the annotated function.
 pub struct Param<T> {
     pub info: ParamInfo,
     accepts: Accepts,
-    make: for<'a> fn(Slot<'a>) -> Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>,
+    make: for<'a> fn(Slot<'a>) -> Making<'a, T>,
 }
 
 /// The parameter `name` of type `T`, with the options of the attribute on it.
