@@ -5,13 +5,23 @@ use std::{
     ffi::OsStr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
 use crate::{
     error::{Error, Result},
     signals, ui,
 };
+
+/// How long a child may take to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The cargo that started xtask, so that `cargo +toolchain xtask` stays with that toolchain.
 pub(crate) fn cargo() -> Command {
@@ -60,7 +70,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// As [`run`], without showing the command.
 pub(crate) fn quietly(command: &mut Command) -> Result<()> {
-    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    let status = command.spawn().and_then(|mut child| {
+        end_when_stopped(&child);
+        child.wait()
+    });
+    let status = status.map_err(|error| cannot_start(command, &error))?;
     signals::check()?;
     if status.success() { Ok(()) } else { Err(Error::new(format!("`{}` failed: {status}", shown(command)))) }
 }
@@ -84,8 +98,12 @@ pub(crate) struct Captured {
 
 /// Runs the command and keeps what it prints; fails, and shows the end of that, where it fails.
 pub(crate) fn captured(command: &mut Command) -> Result<Captured> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, &error))?;
-    checked(command, &output)
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let output = child.and_then(|child| {
+        end_when_stopped(&child);
+        child.wait_with_output()
+    });
+    checked(command, &output.map_err(|error| cannot_start(command, &error))?)
 }
 
 /// The same for a command that has been run.
@@ -98,6 +116,27 @@ pub(crate) fn checked(command: &Command, output: &Output) -> Result<Captured> {
     }
     ui::tail(&format!("`{}`", shown(command)), &captured.stderr, 30);
     Err(Error::new(format!("`{}` failed: {}", shown(command), output.status)))
+}
+
+/// Interrupts the child once xtask has been told to stop. After Ctrl-C in a terminal it ends by itself, as the signal
+/// reaches both, and is given the time for it; a signal to xtask alone does not reach it.
+pub(crate) fn end_when_stopped(child: &Child) {
+    // A descriptor of the process: its number may be another one's once it has been waited for.
+    let Ok(process) = pidfd_open(Pid::from_child(child), PidfdFlags::empty()) else { return };
+    thread::spawn(move || {
+        let mut since: Option<Instant> = None;
+        loop {
+            let pause = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&pause));
+            if ended.is_ok_and(|ended| ended > 0) {
+                return;
+            }
+            if signals::stopped() && since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                let _ = pidfd_send_signal(&process, Signal::INT);
+                return;
+            }
+        }
+    });
 }
 
 /// Whether the command can be run and succeeds; it prints nothing.

@@ -93,6 +93,7 @@ fn send(bench: &Bench<'_>, project: &Project) -> Result<Sent> {
     let broken = |error: std::io::Error| Error::new(format!("cannot run cargo-shuttle: {error}"));
     let began = Instant::now();
     let mut cli = command.spawn().map_err(broken)?;
+    cmd::end_when_stopped(&cli);
     let mut marks = vec![("find the package, list and pack the files".to_owned(), Duration::ZERO)];
     let mut said = String::new();
     for line in cli.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {

@@ -36,6 +36,7 @@ pub(super) fn deploy(bench: &Bench<'_>, project: &Project, text: &str) -> Result
     let mut command = server.cli(&project.folder);
     command.args(DEPLOY).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let cli = command.spawn().map_err(|error| Error::new(format!("cannot run cargo-shuttle: {error}")))?;
+    cmd::end_when_stopped(&cli);
     let cli = thread::spawn(move || cli.wait_with_output());
     let id = signals::poll(UPLOAD, Duration::from_millis(3), || {
         // A CLI that has ended without a new deployment will bring none.
