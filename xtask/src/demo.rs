@@ -37,7 +37,11 @@ pub(crate) fn demo(repo: &Repo, once: bool) -> Result<()> {
         return Err(error);
     }
     ui::step("Stop platform-server");
-    server.stop()
+    server.stop()?;
+    // Build folders are gigabytes: on a busy disk this takes a while, and should not look like a hang.
+    ui::step("Remove its data");
+    drop(temp);
+    Ok(())
 }
 
 fn show(repo: &Repo, server: &mut Server, steps: &mut Steps, once: bool) -> Result<()> {
