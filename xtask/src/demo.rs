@@ -27,7 +27,7 @@ pub(crate) fn demo(repo: &Repo, once: bool) -> Result<()> {
     let bins = steps.run("Build the platform (the first time takes some minutes)", || repo.build_bins(false))?;
     let temp = Temp::new("demo")?;
     let mut server = steps.run("Start platform-server", || {
-        let server = Server::start(&bins, &temp, &proxy_address(once))?;
+        let server = Server::start(&bins, &temp, &proxy_address(once), &[])?;
         ui::note(format_args!("API {}, proxy {}, data in {}", server.api, server.proxy, temp.path.join("data").display()));
         Ok(server)
     })?;

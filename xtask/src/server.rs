@@ -41,12 +41,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the server that lies in `bins` and waits until it is ready.
-    pub(crate) fn start(bins: &Path, temp: &Temp, proxy: &str) -> Result<Self> {
+    /// Starts the server that lies in `bins`, with more arguments, and waits until it is ready.
+    pub(crate) fn start(bins: &Path, temp: &Temp, proxy: &str, more: &[&str]) -> Result<Self> {
         let log = temp.path.join("server.log");
         let mut command = cmd::own(&bins.join("platform-server"));
         command.args(["serve", "--data-dir"]).arg(temp.path.join("data"));
-        command.args(["--api", "127.0.0.1:0", "--proxy", proxy, "--domain", "localhost", "--output", "json"]);
+        command.args(["--api", "127.0.0.1:0", "--proxy", proxy, "--domain", "localhost", "--output", "json"]).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).at(&log)?);
         // A group of its own: Ctrl-C reaches xtask alone, which then asks the server to stop, once.
         command.process_group(0);

@@ -29,6 +29,9 @@ use page::Page;
 /// How often each side is timed, unless the command line says otherwise.
 const ROUNDS: usize = 5;
 
+/// While bare builds are timed the server has nothing to do, and would compile for later deployments.
+const QUIET: [&str; 2] = ["--warm-up-after", "0"];
+
 /// What the command line says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -102,7 +105,7 @@ pub(crate) fn deploy(repo: &Repo, options: &Options) -> Result<()> {
     };
     let page = Page::new(repo, options.bin_dir.is_none())?;
     let temp = Temp::new("bench")?;
-    let server = steps.run("Start platform-server", || Server::start(&bins, &temp, "127.0.0.1:0"))?;
+    let server = steps.run("Start platform-server", || Server::start(&bins, &temp, "127.0.0.1:0", &QUIET))?;
     let mut bench = Bench::new(&repo.root, &temp.path, &server, options.rounds);
     let measured = wanted.iter().try_for_each(|measurement| {
         let name = measurement.name();
