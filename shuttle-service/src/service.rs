@@ -34,8 +34,6 @@ pub use self::actix_web_4::{ActixWebConfig, ShuttleActixWeb};
 pub use self::axum_0_7::ShuttleAxum07;
 #[cfg(feature = "axum-0-8")]
 pub use self::axum_0_8::ShuttleAxum;
-#[cfg(feature = "tower-hyper-1")]
-pub use self::tower::{ShuttleTower, Tower};
 #[cfg(feature = "poem-3")]
 pub use self::poem_3::{PoemEndpoint, ShuttlePoem};
 #[cfg(feature = "rocket-0-5")]
@@ -46,6 +44,8 @@ pub use self::salvo_1::ShuttleSalvo;
 pub use self::thruster_1::ShuttleThruster;
 #[cfg(feature = "tide-0-16")]
 pub use self::tide_0_16::ShuttleTide;
+#[cfg(feature = "tower-hyper-1")]
+pub use self::tower::{ShuttleTower, Tower};
 #[cfg(feature = "warp-0-4")]
 pub use self::warp_0_4::{ShuttleWarp, WarpFilter};
 pub use self::{

@@ -46,8 +46,16 @@ impl App {
         self.write(&self.source.replace(from, to));
     }
 
+    /// Makes it a library of this source.
     pub(crate) fn write(&self, source: &str) {
+        let _ = fs::remove_file(self.folder.path().join("src/main.rs"));
         fs::write(self.folder.path().join("src/lib.rs"), source).unwrap();
+    }
+
+    /// Makes it a program of this source.
+    pub(crate) fn write_program(&self, source: &str) {
+        fs::remove_file(self.folder.path().join("src/lib.rs")).unwrap();
+        fs::write(self.folder.path().join("src/main.rs"), source).unwrap();
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

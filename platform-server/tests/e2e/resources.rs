@@ -98,7 +98,7 @@ use std::{fs, time::Duration};
 use shuttle_service::{Background, Error, PersistDir, background};
 
 #[shuttle_service::main]
-async fn worker(folder: PersistDir) -> Result<Background, Error> {
+async fn main(folder: PersistDir) -> Result<Background, Error> {
     Ok(background(|mut shutdown| async move {
         let starts: u32 = fs::read_to_string(folder.join("starts")).map_or(0, |text| text.parse().unwrap()) + 1;
         fs::write(folder.join("starts"), starts.to_string())?;
@@ -263,7 +263,8 @@ async fn what_cannot_be_honoured_is_refused(platform: &Platform, app: &App) {
 }
 
 async fn a_background_service_runs_without_requests(platform: &Platform, app: &App) {
-    app.write(BACKGROUND);
+    // As most such services are: a program.
+    app.write_program(BACKGROUND);
     platform.deploy(app.path());
     let told = status(platform).await;
     assert_eq!((told["latest"]["state"].as_str(), told["serving"]["kind"].as_str()), (Some("deployed"), Some("background")));
