@@ -11,7 +11,9 @@ use platform_wire::Event;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
-use super::{BuildError, Builder, config, folders::BuildFolder, messages::Messages, toolchain::Toolchain};
+use super::{
+    BuildError, Builder, blocking, config, fetched::Marker, folders::BuildFolder, messages::Messages, toolchain::Toolchain,
+};
 use crate::{
     deployment::Meta,
     process::{Process, describe},
@@ -119,7 +121,7 @@ impl CargoRun<'_> {
         Mount { from: from.to_path_buf(), to: to.into(), write }
     }
 
-    /// Downloads what the lockfile names into the shared registry cache.
+    /// Downloads what the lockfile names into the shared registry cache, unless it has just been done for this project.
     ///
     /// cargo looks configuration and toolchain files up from the current folder, so it stands in an empty one; and it is
     /// the toolchain's own cargo, not rustup's proxy, which would look for a toolchain file as well.
@@ -129,6 +131,12 @@ impl CargoRun<'_> {
         cancel: &CancellationToken,
     ) -> Result<(), BuildError> {
         let paths = self.paths();
+        let config = self.write_fetch_config(&paths)?;
+        let (tree, config_file, toolchain) = (self.folder.tree.clone(), config.clone(), self.toolchain.clone());
+        let marker = blocking(move || Marker::of(&tree, &std::fs::read_to_string(config_file)?, &toolchain)).await?;
+        if marker.holds() {
+            return Ok(());
+        }
         let manifest = paths.tree.join(&self.meta.index.package_root).join("Cargo.toml");
         let mut env = self.environment(&paths);
         let mut mounts = vec![
@@ -149,7 +157,6 @@ impl CargoRun<'_> {
             }
             env.push((name.to_owned(), value));
         }
-        let config = self.write_fetch_config(&paths)?;
         let config_seen = if self.builder.sandbox.has_view() { PathBuf::from(FETCH_CONFIG) } else { config.clone() };
         mounts.push(Self::mount(&config, FETCH_CONFIG, false));
         let uid = self.builder.uids.fetch();
@@ -179,7 +186,7 @@ impl CargoRun<'_> {
         let limit = self.builder.limits.fetch();
         let status = self.run(&spec, &mut messages, event, cancel, "fetching dependencies", limit).await?;
         if status.success() {
-            return Ok(());
+            return Ok(marker.set()?);
         }
         Err(BuildError::Fetch(reason(&messages).unwrap_or_else(|| format!("cargo fetch ended with {}", describe(status)))))
     }

@@ -2,7 +2,7 @@
 //!
 //! 1. bring the project's build tree up to date ([`tree`]),
 //! 2. check where dependencies come from ([`sources`]), choose the toolchain ([`toolchain`]),
-//! 3. `cargo fetch`: with the network, under a uid of its own, from an empty folder, so that no uploaded configuration
+//! 3. `cargo fetch`, unless nothing of what it reads has changed ([`fetched`]): with the network, under a uid of its own, from an empty folder, so that no uploaded configuration
 //!    is read; what it needs of one is checked and passed on ([`config`]),
 //! 4. a project's first build takes its dependencies from those that are compiled already, or compiles them apart from
 //!    its own code, for others to take ([`dependencies`], [`skeleton`], [`shared`]),
@@ -15,6 +15,7 @@
 mod cargo;
 mod config;
 mod dependencies;
+mod fetched;
 mod folders;
 mod messages;
 mod registry;
