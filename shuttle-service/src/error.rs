@@ -37,18 +37,41 @@ pub struct Error(Box<dyn StdError + Send + Sync>);
 
 impl Error {
     /// Wraps an error.
+    ///
+    /// ```
+    /// use shuttle_service::Error;
+    ///
+    /// let port = "x".parse::<u16>().map_err(Error::new);
+    /// assert_eq!(port.unwrap_err().to_string(), "invalid digit found in string");
+    /// ```
     #[must_use]
     pub fn new(error: impl StdError + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
     }
 
     /// An error that is only a message.
+    ///
+    /// ```
+    /// use shuttle_service::Error;
+    ///
+    /// fn worker(name: Option<&str>) -> Result<&str, Error> {
+    ///     name.ok_or_else(|| Error::msg("the worker has no name"))
+    /// }
+    /// assert_eq!(worker(None).unwrap_err().to_string(), "the worker has no name");
+    /// ```
     #[must_use]
     pub fn msg(message: impl fmt::Display) -> Self {
         Self(message.to_string().into())
     }
 
     /// What was wrapped.
+    ///
+    /// ```
+    /// use shuttle_service::Error;
+    ///
+    /// let error = Error::new("x".parse::<u16>().unwrap_err());
+    /// assert!(error.into_inner().is::<std::num::ParseIntError>());
+    /// ```
     #[must_use]
     pub fn into_inner(self) -> Box<dyn StdError + Send + Sync> {
         self.0

@@ -118,6 +118,28 @@ pub trait Resource: Sized + 'static {
 /// [`Postgres`], [`Redis`], [`SecretStore`], [`PersistDir`] and [`Metadata`].
 ///
 /// It is not implemented by hand: implement [`Resource`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shuttle_service::{Error, Options, Parameter, Resource};
+///
+/// /// Whatever it is made of, for several handlers at once.
+/// struct Shared<T>(Arc<T>);
+///
+/// impl<T: Parameter> Resource for Shared<T> {
+///     type From = T;
+///
+///     async fn make(from: T, _: &Options) -> Result<Self, Error> {
+///         Ok(Self(Arc::new(from)))
+///     }
+/// }
+///
+/// #[shuttle_service::main]
+/// async fn app(client: Shared<tokio_postgres::Client>) -> shuttle_service::ShuttleAxum {
+///     Ok(axum::Router::new().with_state(client.0))
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a resource that the platform can provide",
     label = "not a resource",

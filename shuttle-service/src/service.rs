@@ -63,7 +63,25 @@ use crate::{
     control::{self, Reporter},
 };
 
-pub use shuttle_abi::{Kind, Listen};
+/// Whether a [`Service`] is sent requests:
+///
+/// ```
+/// use shuttle_service::{Background, Kind, Service};
+///
+/// assert_eq!(<Background as Service>::KIND, Kind::Background);
+/// assert_eq!(<axum::Router as Service>::KIND, Kind::Http);
+/// ```
+pub use shuttle_abi::Kind;
+/// Which socket a [`Service`] finds in its [`Serving`]:
+///
+/// ```
+/// use shuttle_service::{Listen, OnTcp, Service};
+///
+/// assert_eq!(<OnTcp as Service>::LISTEN, Listen::Tcp);
+/// assert_eq!(<axum::Router as Service>::LISTEN, Listen::Unix);
+/// assert_eq!(<rocket::Rocket<rocket::Build> as Service>::LISTEN, Listen::Own);
+/// ```
+pub use shuttle_abi::Listen;
 
 /// A service that serves, its type put aside.
 type Served = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
@@ -142,6 +160,24 @@ pub trait Service<Marker = ()>: Sized + 'static {
 }
 
 /// What a service serves with: the listening socket, a way to say that it is ready, and the signal to stop.
+///
+/// ```
+/// use shuttle_service::{Error, Listen, Service, Serving};
+///
+/// struct Api(axum::Router);
+///
+/// impl Service for Api {
+///     const FRAMEWORK: &'static str = "axum";
+///     const LISTEN: Listen = Listen::Unix;
+///
+///     async fn serve(self, serving: Serving) -> Result<(), Error> {
+///         let listener = serving.unix_listener()?;
+///         serving.ready();
+///         axum::serve(listener, self.0).with_graceful_shutdown(serving.shutdown()).await?;
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Serving {
     listener: OwnedFd,
@@ -156,6 +192,16 @@ impl Serving {
 
     /// The listening socket of a service with [`Listen::Unix`]. It is bound: connections wait in it already.
     ///
+    /// ```
+    /// use shuttle_service::{Error, Serving};
+    /// use tokio::net::UnixStream;
+    ///
+    /// async fn first(serving: &Serving) -> Result<UnixStream, Error> {
+    ///     let (stream, _) = serving.unix_listener()?.accept().await?;
+    ///     Ok(stream)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// When it is no socket, which a service of another `LISTEN` will find.
     pub fn unix_listener(&self) -> Result<UnixListener, Error> {
@@ -166,6 +212,16 @@ impl Serving {
 
     /// The listening socket of a service with [`Listen::Tcp`].
     ///
+    /// ```
+    /// use shuttle_service::{Error, Serving};
+    /// use tokio::net::TcpStream;
+    ///
+    /// async fn first(serving: &Serving) -> Result<TcpStream, Error> {
+    ///     let (stream, _) = serving.tcp_listener()?.accept().await?;
+    ///     Ok(stream)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// When it is no socket, which a service of another `LISTEN` will find.
     pub fn tcp_listener(&self) -> Result<TcpListener, Error> {
@@ -175,11 +231,33 @@ impl Serving {
     }
 
     /// Says that connections on the listening socket are accepted. Only the first call counts.
+    ///
+    /// ```
+    /// use shuttle_service::{Error, Serving};
+    /// use tokio::net::UnixListener;
+    ///
+    /// fn listen(serving: &Serving) -> Result<UnixListener, Error> {
+    ///     let listener = serving.unix_listener()?;
+    ///     serving.ready();
+    ///     Ok(listener)
+    /// }
+    /// ```
     pub fn ready(&self) {
         self.reporter.ready(None);
     }
 
     /// Says that connections are accepted at this loopback address: for a service with [`Listen::Own`].
+    ///
+    /// ```
+    /// use shuttle_service::{Error, Serving};
+    /// use tokio::net::TcpListener;
+    ///
+    /// async fn listen(serving: &Serving) -> Result<TcpListener, Error> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     serving.ready_at(listener.local_addr()?);
+    ///     Ok(listener)
+    /// }
+    /// ```
     pub fn ready_at(&self, address: SocketAddr) {
         self.reporter.ready(Some(address));
     }
@@ -206,6 +284,16 @@ impl Serving {
     }
 
     /// Done when the platform wants the service to stop: take no new connections, finish those in flight.
+    ///
+    /// ```
+    /// use shuttle_service::Serving;
+    ///
+    /// async fn until_told_to_stop(serving: &Serving) {
+    ///     serving.ready();
+    ///     serving.shutdown().await;
+    ///     println!("no new connections from here on");
+    /// }
+    /// ```
     #[must_use]
     pub fn shutdown(&self) -> Shutdown {
         Shutdown::new(self.shutdown.clone())

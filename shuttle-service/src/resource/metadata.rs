@@ -50,30 +50,60 @@ impl Metadata {
     }
 
     /// The project's name: the first label of its host name.
+    ///
+    /// ```
+    /// let metadata = shuttle_service::Metadata::local("my-app");
+    /// assert_eq!(format!("mails from {}", metadata.project()), "mails from my-app");
+    /// ```
     #[must_use]
     pub fn project(&self) -> &str {
         &self.project
     }
 
     /// Id of the deployment that runs.
+    ///
+    /// ```
+    /// /// For the header of every response.
+    /// fn version(metadata: &shuttle_service::Metadata) -> String {
+    ///     format!("{}/{}", metadata.project(), metadata.deployment())
+    /// }
+    /// ```
     #[must_use]
     pub fn deployment(&self) -> &str {
         &self.deployment
     }
 
     /// The app's public URL, without a slash at its end.
+    ///
+    /// ```
+    /// fn callback(metadata: &shuttle_service::Metadata) -> String {
+    ///     format!("{}/oauth/callback", metadata.url())
+    /// }
+    /// ```
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// `production` on a server of the platform's, `local` elsewhere.
+    ///
+    /// ```
+    /// let metadata = shuttle_service::Metadata::local("my-app");
+    /// let secure_cookies = metadata.environment() != "local";
+    /// assert!(!secure_cookies);
+    /// ```
     #[must_use]
     pub fn environment(&self) -> &str {
         &self.environment
     }
 
     /// Version of shuttle-service in the app.
+    ///
+    /// ```
+    /// let metadata = shuttle_service::Metadata::local("my-app");
+    /// println!("built with shuttle-service {}", metadata.sdk_version());
+    /// # assert!(metadata.sdk_version().starts_with(|first: char| first.is_ascii_digit()));
+    /// ```
     #[must_use]
     pub fn sdk_version(&self) -> &'static str {
         VERSION

@@ -85,6 +85,16 @@ enum Value {
 }
 
 /// What an [`Options`] can be made with: a text, a number, a flag or a list of texts.
+///
+/// ```
+/// use shuttle_service::{IntoOption, Options};
+///
+/// fn only(name: &str, value: impl IntoOption) -> Options {
+///     Options::new().with(name, value)
+/// }
+/// assert_eq!(only("retries", 3).number("retries").unwrap(), Some(3));
+/// assert_eq!(only("sender", "me").text("sender").unwrap(), Some("me"));
+/// ```
 pub trait IntoOption: sealed::IntoValue {}
 
 impl<T: sealed::IntoValue> IntoOption for T {}
@@ -120,12 +130,24 @@ into_value! {
 
 impl Options {
     /// None.
+    ///
+    /// ```
+    /// assert_eq!(shuttle_service::Options::new().text("sender").unwrap(), None);
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// These and one more. For tests: the platform takes them from the attribute on the parameter.
+    ///
+    /// ```
+    /// use shuttle_service::Options;
+    ///
+    /// // As `#[resource(sender = "me", tags = ["a", "b"])]` says it.
+    /// let options = Options::new().with("sender", "me").with("tags", ["a", "b"].as_slice());
+    /// assert_eq!(options.text("sender").unwrap(), Some("me"));
+    /// ```
     #[must_use]
     pub fn with(mut self, name: &str, value: impl IntoOption) -> Self {
         self.0.insert(name.to_owned(), value.into_value());
@@ -133,6 +155,12 @@ impl Options {
     }
 
     /// An option that is a text, such as `sender = "app@example.com"`; `None` where it is not given.
+    ///
+    /// ```
+    /// let options = shuttle_service::Options::new().with("sender", "app@example.com");
+    /// assert_eq!(options.text("sender").unwrap(), Some("app@example.com"));
+    /// assert_eq!(options.text("subject").unwrap(), None);
+    /// ```
     ///
     /// # Errors
     /// When it is given as something else.
@@ -146,6 +174,12 @@ impl Options {
 
     /// An option that is an integer, such as `retries = 3`; `None` where it is not given.
     ///
+    /// ```
+    /// let options = shuttle_service::Options::new().with("retries", 3);
+    /// assert_eq!(options.number("retries").unwrap().unwrap_or(1), 3);
+    /// assert_eq!(options.number("timeout").unwrap(), None);
+    /// ```
+    ///
     /// # Errors
     /// When it is given as something else.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Error> {
@@ -157,6 +191,12 @@ impl Options {
     }
 
     /// An option that is `true` or `false`; `None` where it is not given. `tls` alone is `tls = true`.
+    ///
+    /// ```
+    /// let options = shuttle_service::Options::new().with("tls", true);
+    /// assert_eq!(options.flag("tls").unwrap(), Some(true));
+    /// assert_eq!(options.flag("verbose").unwrap(), None);
+    /// ```
     ///
     /// # Errors
     /// When it is given as something else.

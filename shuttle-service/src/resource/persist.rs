@@ -27,12 +27,22 @@ pub struct PersistDir {
 
 impl PersistDir {
     /// For tests, and for running without the platform.
+    ///
+    /// ```
+    /// let folder = shuttle_service::PersistDir::new("/tmp/my-app");
+    /// assert!(folder.starts_with("/tmp"));
+    /// ```
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
     /// Its absolute path.
+    ///
+    /// ```
+    /// let folder = shuttle_service::PersistDir::new("/tmp/my-app");
+    /// assert_eq!(folder.path(), std::path::Path::new("/tmp/my-app"));
+    /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

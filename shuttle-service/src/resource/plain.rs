@@ -29,12 +29,22 @@ macro_rules! connection {
             }
 
             /// Where it is, credentials included.
+            ///
+            /// ```
+            #[doc = concat!("let given = shuttle_service::", stringify!($name), "::new(\"", $kind, "://me:secret@localhost\");")]
+            #[doc = concat!("assert_eq!(given.url(), \"", $kind, "://me:secret@localhost\");")]
+            /// ```
             #[must_use]
             pub fn url(&self) -> &str {
                 &self.url
             }
 
             /// As [`url`](Self::url), without a copy.
+            ///
+            /// ```
+            #[doc = concat!("let given = shuttle_service::", stringify!($name), "::new(\"", $kind, "://me:secret@localhost\");")]
+            #[doc = concat!("assert_eq!(given.into_url(), \"", $kind, "://me:secret@localhost\");")]
+            /// ```
             #[must_use]
             pub fn into_url(self) -> String {
                 self.url
@@ -114,6 +124,11 @@ connection! {
 impl Postgres {
     /// The server's name or address; where it begins with a slash, it is the folder of the server's Unix socket, as on
     /// the platform. Most clients take both as "host".
+    ///
+    /// ```
+    /// let given = shuttle_service::Postgres::new("postgres://app@%2Frun%2Fpostgres/data");
+    /// assert_eq!(given.host().unwrap(), "/run/postgres");
+    /// ```
     #[must_use]
     pub fn host(&self) -> Option<String> {
         let parts = Parts::of(&self.url);
@@ -121,24 +136,44 @@ impl Postgres {
     }
 
     /// The port, which is a part of the socket's name as well. Postgres' own is 5432.
+    ///
+    /// ```
+    /// let given = shuttle_service::Postgres::new("postgres://localhost:6432/test");
+    /// assert_eq!(given.port(), Some(6432));
+    /// ```
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         Parts::of(&self.url).port?.parse().ok()
     }
 
     /// The role.
+    ///
+    /// ```
+    /// let given = shuttle_service::Postgres::new("postgres://me@localhost/test");
+    /// assert_eq!(given.user().unwrap(), "me");
+    /// ```
     #[must_use]
     pub fn user(&self) -> Option<String> {
         decode(Parts::of(&self.url).user?)
     }
 
     /// The role's password.
+    ///
+    /// ```
+    /// let given = shuttle_service::Postgres::new("postgres://me:p%40ss@localhost/test");
+    /// assert_eq!(given.password().unwrap(), "p@ss");
+    /// ```
     #[must_use]
     pub fn password(&self) -> Option<String> {
         decode(Parts::of(&self.url).password?)
     }
 
     /// The database's name.
+    ///
+    /// ```
+    /// let given = shuttle_service::Postgres::new("postgres://me@localhost/test");
+    /// assert_eq!(given.database().unwrap(), "test");
+    /// ```
     #[must_use]
     pub fn database(&self) -> Option<String> {
         decode(Parts::of(&self.url).path.strip_prefix('/')?).filter(|name| !name.is_empty())
@@ -157,6 +192,11 @@ impl Postgres {
 /// ```
 impl Redis {
     /// The server's Unix socket, as on the platform.
+    ///
+    /// ```
+    /// let given = shuttle_service::Redis::new("redis+unix:///run/redis/7.sock");
+    /// assert_eq!(given.socket().unwrap(), std::path::Path::new("/run/redis/7.sock"));
+    /// ```
     #[must_use]
     pub fn socket(&self) -> Option<PathBuf> {
         let (scheme, _) = self.url.split_once("://")?;
@@ -167,6 +207,11 @@ impl Redis {
     }
 
     /// The server's password.
+    ///
+    /// ```
+    /// let given = shuttle_service::Redis::new("redis://:secret@localhost");
+    /// assert_eq!(given.password().unwrap(), "secret");
+    /// ```
     #[must_use]
     pub fn password(&self) -> Option<String> {
         let parts = Parts::of(&self.url);

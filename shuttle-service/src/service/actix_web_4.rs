@@ -27,6 +27,20 @@ use crate::{Error, Listen, Service, Serving};
 pub type ShuttleActixWeb<F> = Result<F, Error>;
 
 /// Stands for every closure that configures an app; see [`Service`].
+///
+/// It is met where a function says no more than that its closure can be served:
+///
+/// ```
+/// use actix_web::web::{self, ServiceConfig};
+/// use shuttle_service::{ActixWebConfig, Error, Service};
+///
+/// #[shuttle_service::main]
+/// async fn app() -> Result<impl Service<ActixWebConfig>, Error> {
+///     Ok(|config: &mut ServiceConfig| {
+///         config.route("/", web::get().to(async || "Hello, world!"));
+///     })
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ActixWebConfig(Infallible);
 

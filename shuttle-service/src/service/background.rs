@@ -38,6 +38,18 @@ where
 }
 
 /// What [`background`] gives.
+///
+/// ```
+/// use shuttle_service::{Background, background};
+///
+/// fn bot(name: String) -> Background {
+///     background(|shutdown| async move {
+///         println!("{name} is here");
+///         shutdown.await;
+///         Ok(())
+///     })
+/// }
+/// ```
 pub struct Background(Box<dyn FnOnce(Shutdown) -> Served>);
 
 /// Ready as soon as it runs.

@@ -84,9 +84,31 @@ where
 }
 
 /// What [`on_unix`] gives.
+///
+/// ```
+/// use shuttle_service::{OnUnix, on_unix};
+///
+/// fn serve(router: axum::Router) -> OnUnix {
+///     on_unix(|listener, shutdown| async move {
+///         axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
+///         Ok(())
+///     })
+/// }
+/// ```
 pub struct OnUnix(Box<dyn FnOnce(UnixListener, Shutdown) -> Served>);
 
 /// What [`on_tcp`] gives.
+///
+/// ```
+/// use shuttle_service::{OnTcp, on_tcp};
+///
+/// fn serve(router: axum::Router) -> OnTcp {
+///     on_tcp(|listener, shutdown| async move {
+///         axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
+///         Ok(())
+///     })
+/// }
+/// ```
 pub struct OnTcp(Box<dyn FnOnce(TcpListener, Shutdown) -> Served>);
 
 impl Service for OnUnix {

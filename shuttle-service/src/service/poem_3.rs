@@ -25,6 +25,18 @@ use crate::{Error, Listen, Service, Serving};
 pub type ShuttlePoem<E> = Result<E, Error>;
 
 /// Stands for every endpoint; see [`Service`].
+///
+/// It is met where a function says no more than that its endpoint can be served:
+///
+/// ```
+/// use poem::Route;
+/// use shuttle_service::{Error, PoemEndpoint, Service};
+///
+/// #[shuttle_service::main]
+/// async fn app() -> Result<impl Service<PoemEndpoint>, Error> {
+///     Ok(Route::new())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct PoemEndpoint(Infallible);
 

@@ -39,6 +39,14 @@ impl Shutdown {
     }
 
     /// Whether the wish has been uttered already.
+    ///
+    /// ```
+    /// fn work(queue: impl Iterator<Item = String>, shutdown: &shuttle_service::Shutdown) {
+    ///     for job in queue.take_while(|_| !shutdown.is_requested()) {
+    ///         println!("{job} is done");
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.signal.is_requested()

@@ -9,6 +9,22 @@ use super::hyper::{BoxError, serve};
 use crate::{Error, Listen, Service, Serving};
 
 /// What a function that serves with a `tower::Service` returns; see [`Tower`].
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use hyper::{Request, Response, body::Incoming};
+/// use shuttle_service::{ShuttleTower, Tower};
+/// use tower::util::BoxCloneService;
+///
+/// type Boxed = BoxCloneService<Request<Incoming>, Response<String>, Infallible>;
+///
+/// #[shuttle_service::main]
+/// async fn app() -> ShuttleTower<Boxed> {
+///     let hello = tower::service_fn(async |_| Ok(Response::new("Hello, world!".to_owned())));
+///     Ok(Tower(Boxed::new(hello)))
+/// }
+/// ```
 pub type ShuttleTower<S> = Result<Tower<S>, Error>;
 
 /// Serves with any `tower::Service` over requests of hyper 1.

@@ -21,6 +21,18 @@ use crate::{Error, Listen, Service, Serving};
 pub type ShuttleWarp<T> = Result<BoxedFilter<T>, Error>;
 
 /// Stands for every filter that gives a `T`; see [`Service`].
+///
+/// It is met where a function says no more than that its filter can be served:
+///
+/// ```
+/// use shuttle_service::{Error, Service, WarpFilter};
+/// use warp::Filter;
+///
+/// #[shuttle_service::main]
+/// async fn app() -> Result<impl Service<WarpFilter<&'static str>>, Error> {
+///     Ok(warp::any().map(|| "Hello, world!"))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct WarpFilter<T>(PhantomData<T>, Infallible);
 
