@@ -87,11 +87,8 @@ pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by:
     for units in UNITS {
         let to = release.join(units);
         fs::create_dir(&to)?;
-        let entries = match fs::read_dir(target.join("release").join(units)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        for entry in entries {
+        let Some(from) = real_folder(target, &["release", units])? else { continue };
+        for entry in fs::read_dir(from)? {
             let entry = entry?;
             let kept = if units == "deps" { true } else { is_unit_of(&entry.file_name(), &skeleton.kept) };
             if kept {
@@ -120,6 +117,22 @@ pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by:
             Ok(())
         }
     }
+}
+
+/// A folder below one that a build could write to. The server would follow a link that a build left there to wherever the
+/// server itself may go, so a link on the way is an error.
+fn real_folder(target: &Path, way: &[&str]) -> io::Result<Option<PathBuf>> {
+    let mut path = target.to_path_buf();
+    for name in way {
+        path.push(name);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", path.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(path))
 }
 
 /// `name-0123456789abcdef`: a unit of a package whose name is among these.
@@ -200,4 +213,88 @@ pub(super) fn scratch(beside: &Path, uid: Option<u32>) -> io::Result<tempfile::T
         std::os::unix::fs::chown(folder.path(), Some(uid), Some(uid))?;
     }
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::symlink,
+        time::{Duration, SystemTime},
+    };
+
+    use super::*;
+
+    fn skeleton() -> Skeleton {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = "[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n\
+            source = \"registry+https://example.com/index\"\nchecksum = \"12\"\n";
+        for (file, text) in [("Cargo.lock", lock), ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\n")] {
+            fs::write(folder.path().join(file), text).unwrap();
+        }
+        Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1").unwrap().unwrap().all
+    }
+
+    fn write(path: PathBuf, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn units_of_dependencies_are_kept_with_their_times_and_nothing_of_the_app() {
+        let (target, store, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let release = target.path().join("release");
+        for unit in ["a-0123456789abcdef", "app-0123456789abcdef", "a-short"] {
+            write(release.join(".fingerprint").join(unit).join("invoked"), "");
+        }
+        write(release.join("deps/liba-0123456789abcdef.rlib"), "compiled");
+        symlink("/etc/passwd", release.join("deps/link")).unwrap();
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        File::open(release.join("deps/liba-0123456789abcdef.rlib")).unwrap().set_modified(old).unwrap();
+        let folder = store.path().join(name(&skeleton()));
+        keep(&skeleton(), target.path(), &folder, ChosenBy::Project).unwrap();
+        // Whoever comes second finds it there.
+        keep(&skeleton(), target.path(), &folder, ChosenBy::Project).unwrap();
+        copy_to(&folder, copied.path(), None).unwrap();
+
+        let names = |folder: &str| {
+            let entries = fs::read_dir(copied.path().join("release").join(folder)).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(".fingerprint"), ["a-0123456789abcdef"]);
+        assert_eq!(names("deps"), ["liba-0123456789abcdef.rlib"]);
+        let library = copied.path().join("release/deps/liba-0123456789abcdef.rlib");
+        assert_eq!(library.metadata().unwrap().modified().unwrap(), old);
+        assert!(covers(store.path(), &skeleton().packages).unwrap());
+    }
+
+    #[test]
+    fn a_link_that_a_build_left_is_not_followed() {
+        let (target, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let outside = store.path().join("outside");
+        write(outside.join("deps/secret"), "secret");
+        for (at, to) in [("release", outside.clone()), ("release/deps", outside.join("deps"))] {
+            let link = target.path().join(at);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink(to, &link).unwrap();
+            let kept = keep(&skeleton(), target.path(), &store.path().join("kept"), ChosenBy::Project);
+            assert_eq!(kept.unwrap_err().kind(), io::ErrorKind::NotADirectory, "{at}");
+            fs::remove_file(link).unwrap();
+        }
+        assert!(outside.join("deps/secret").exists() && !store.path().join("kept").exists());
+    }
+
+    #[test]
+    fn a_set_is_a_base_only_for_who_has_all_of_it_unless_it_is_the_platforms() {
+        let root = tempfile::tempdir().unwrap();
+        let packages = |names: &str| names.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
+        for (set, list) in [("shared-small", "a\n"), ("shared-large", "a\nb\n"), ("shared-other", "a\nb\nc\nevil\n")] {
+            write(root.path().join(set).join("packages"), list);
+        }
+        let best = |names| best(root.path(), &packages(names)).unwrap();
+        assert_eq!(best("a b c").as_deref(), Some("shared-large"));
+        assert_eq!(best("a").as_deref(), Some("shared-small"));
+        assert_eq!(best("x"), None);
+        write(root.path().join("shared-other").join(OURS), "");
+        assert_eq!(best("a b c").as_deref(), Some("shared-other"));
+    }
 }
