@@ -140,10 +140,12 @@ fn the_cli_says_what_is_missing_and_exits_as_documented() {
             output.status
         );
     }
-    std::fs::create_dir(app.file("src/bin")).unwrap();
-    std::fs::rename(app.file("src/lib.rs"), app.file("src/main.rs")).unwrap();
-    let said = platform.deploy_fails(app.path(), 3);
-    assert!(said.contains("src/lib.rs"), "{said}");
+    let second = "#[shuttle_service::main]\nasync fn second() -> ShuttleAxum {\n    hello().await\n}\n\n#[shuttle_service::main]";
+    for (edited, words) in [("", "#[shuttle_service::main]"), (second, "more than one")] {
+        app.edit("#[shuttle_service::main]", edited);
+        let said = platform.deploy_fails(app.path(), 3);
+        assert!(said.contains("src/lib.rs") && said.contains(words), "{said}");
+    }
 }
 
 #[tokio::test]
