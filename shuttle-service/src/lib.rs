@@ -39,6 +39,8 @@
 //! | `deadpool-redis` | [`Resource`] for `deadpool_redis::Pool`, deadpool-redis 0.23 over redis 1 | `deadpool-redis-0-23` |
 //! | `deadpool-redis-0-22` | the same, deadpool-redis 0.22 over redis 0.32 | |
 //!
+//! | `secrets` | `SecretStore::local`, which reads `Secrets.dev.toml` | |
+//!
 //! Without any, [`on_unix`] and [`on_tcp`] serve with whatever framework can take a listening socket, and [`background`] runs
 //! what serves nobody.
 //!
@@ -88,7 +90,8 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(it_greets()).unwrap();
 //! ```
 //!
-//! [`Metadata::local`], [`PersistDir::new`] and [`Redis::new`] make the rest.
+//! [`Metadata::local`], [`PersistDir::new`] and [`Redis::new`] make the rest. With the feature `secrets`,
+//! `SecretStore::local()` reads those for this machine from `Secrets.dev.toml`, which is never sent.
 //!
 //! This package owns what runs inside an artifact: the entry, the runtime, the adapters. It never reads the platform's
 //! environment, and only [`shuttle_abi`] crosses its boundary.

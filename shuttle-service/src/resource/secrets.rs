@@ -51,6 +51,62 @@ impl SecretStore {
         self.secrets.get(name).cloned()
     }
 
+    /// The secrets for this machine, from `Secrets.dev.toml` beside the package's `Cargo.toml`: for tests. Outside of cargo,
+    /// the file is looked for in the working directory. It is never sent to a server.
+    ///
+    /// ```no_run
+    /// use shuttle_service::SecretStore;
+    ///
+    /// async fn app(secrets: SecretStore) -> shuttle_service::ShuttleAxum {
+    ///     println!("{} characters of key", secrets.require::<String>("API_KEY")?.len());
+    ///     Ok(axum::Router::new())
+    /// }
+    ///
+    /// // In a test:
+    /// # let _ =
+    /// app(SecretStore::local()?);
+    /// # Ok::<(), shuttle_service::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the file is missing, is no TOML, or a value in it is no string. The error names the file and the secret, never a
+    /// value.
+    #[cfg(feature = "secrets")]
+    pub fn local() -> Result<Self, Error> {
+        let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+        let path = std::path::Path::new(&folder).join("Secrets.dev.toml");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Error::msg(format!("{}: {error}; write one secret a line: NAME = \"value\"", path.display())))?;
+        Self::from_toml(&text).map_err(|error| Error::msg(format!("{}: {error}", path.display())))
+    }
+
+    /// Secrets from a text in the form of `Secrets.toml`.
+    ///
+    /// ```
+    /// use shuttle_service::SecretStore;
+    ///
+    /// let secrets = SecretStore::from_toml("API_KEY = \"k\" # for tests").unwrap();
+    /// assert_eq!(secrets.get("API_KEY").as_deref(), Some("k"));
+    /// let error = SecretStore::from_toml("RETRIES = 3").unwrap_err().to_string();
+    /// assert_eq!(error, "the secret `RETRIES` is no string: put its value in quotes");
+    /// ```
+    ///
+    /// # Errors
+    /// When it is no TOML, or a value is no string.
+    #[cfg(feature = "secrets")]
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        // Without the line that it is about: the secret stands there.
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count()) + 1;
+            Error::msg(format!("line {line}: no TOML: write one secret a line: NAME = \"value\""))
+        })?;
+        let pairs = table.into_iter().map(|(name, value)| match value {
+            toml::Value::String(value) => Ok((name, value)),
+            _ => Err(Error::msg(format!("the secret `{name}` is no string: put its value in quotes"))),
+        });
+        Ok(Self { secrets: pairs.collect::<Result<_, _>>()? })
+    }
+
     /// A secret that has to be there, as a text, a number, or whatever else can be parsed.
     ///
     /// ```
@@ -136,5 +192,15 @@ mod tests {
     fn an_error_never_repeats_a_value() {
         let error = SecretStore::from_iter([("PORT", "hidden")]).require::<u16>("PORT").unwrap_err().to_string();
         assert!(error.contains("`PORT`") && error.contains("u16") && !error.contains("hidden"), "{error}");
+    }
+
+    #[cfg(feature = "secrets")]
+    #[test]
+    fn a_mistake_in_the_file_is_told_without_what_is_secret() {
+        for text in ["A = \"x\"\nB = hush", "A = \"x\"\nB = [\"hush\"]", "A = \"x\"\n[B]\nC = \"hush\""] {
+            let error = SecretStore::from_toml(text).unwrap_err().to_string();
+            assert!((error.contains("line 2") || error.contains("`B`")) && !error.contains("hush"), "{error}");
+        }
+        assert!(SecretStore::local().unwrap_err().to_string().contains("Secrets.dev.toml"));
     }
 }
