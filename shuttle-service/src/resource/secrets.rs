@@ -54,7 +54,7 @@ impl SecretStore {
     /// The secrets for this machine, from `Secrets.dev.toml` beside the package's `Cargo.toml`: for tests. Outside of cargo,
     /// the file is looked for in the working directory. It is never sent to a server.
     ///
-    /// ```no_run
+    /// ```
     /// use shuttle_service::SecretStore;
     ///
     /// async fn app(secrets: SecretStore) -> shuttle_service::ShuttleAxum {
@@ -62,10 +62,10 @@ impl SecretStore {
     ///     Ok(axum::Router::new())
     /// }
     ///
-    /// // In a test:
-    /// # let _ =
-    /// app(SecretStore::local()?);
-    /// # Ok::<(), shuttle_service::Error>(())
+    /// // In a module of tests, with #[tokio::test]:
+    /// async fn it_starts() -> Result<(), shuttle_service::Error> {
+    ///     app(SecretStore::local()?).await.map(drop)
+    /// }
     /// ```
     ///
     /// # Errors
