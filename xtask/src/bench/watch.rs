@@ -46,10 +46,13 @@ pub(super) fn deploy(bench: &Bench<'_>, project: &Project, text: &str) -> Result
     })?;
     let mut marks = vec![("pack and upload".to_owned(), Duration::ZERO), ("queue".to_owned(), began.elapsed())];
     if let Some(id) = id.as_ref().and_then(Value::as_str) {
-        server.api(&format!("/deployments/{id}/events")).lines(|line| {
-            marks.extend(mark(line).map(|name| (name, began.elapsed())));
-            Ok(())
-        })?;
+        // Asked between the deployment's row and its first event, the server has nothing to tell yet.
+        while marks.len() == 2 && began.elapsed() < UPLOAD {
+            server.api(&format!("/deployments/{id}/events")).lines(|line| {
+                marks.extend(mark(line).map(|name| (name, began.elapsed())));
+                Ok(())
+            })?;
+        }
     }
     let output = cli.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that waits for it panicked")));
     cmd::checked(&command, &output.map_err(|error| Error::new(format!("cannot wait for cargo-shuttle: {error}")))?)?;
