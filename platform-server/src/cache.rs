@@ -21,12 +21,13 @@ pub(crate) async fn run(config: Cache) -> Result<(), AppError> {
     if !builds.is_dir() {
         return Err(AppError::NoData(data));
     }
-    let names = Db::open(&data.join("platform.db"))?.project_names().await?;
+    let projects = Db::open(&data.join("platform.db"))?.projects().await?;
     let folders = BuildFolders::new(builds, u64::MAX);
     let mut out = std::io::stdout().lock();
     let mut rows = Vec::new();
     for folder in folders.list()? {
-        let what = describe(&folder, |id| names.iter().find(|(known, _)| *known == id).map(|(_, name)| name.to_string()));
+        let what =
+            describe(&folder, |id| projects.iter().find(|project| project.id == id).map(|project| project.name.to_string()));
         let removed = if config.clear { Some(folders.remove(&folder)?) } else { None };
         rows.push((folder, what, removed));
     }

@@ -131,12 +131,15 @@ impl CargoRun<'_> {
         cancel: &CancellationToken,
     ) -> Result<(), BuildError> {
         let paths = self.paths();
-        let config = self.write_fetch_config(&paths)?;
-        let (tree, config_file, toolchain) = (self.folder.tree.clone(), config.clone(), self.toolchain.clone());
-        let marker = blocking(move || Marker::of(&tree, &std::fs::read_to_string(config_file)?, &toolchain)).await?;
+        // What the fetch may know of the uploaded configuration.
+        let config = config::for_fetch(&self.folder.tree, &paths.tree, &self.meta.index.package_root)?.to_string();
+        let (tree, wanted, toolchain) = (self.folder.tree.clone(), config.clone(), self.toolchain.clone());
+        let marker = blocking(move || Marker::of(&tree, &wanted, &toolchain)).await?;
         if marker.holds() {
             return Ok(());
         }
+        let config_file = self.folder.tree.with_file_name("fetch.toml");
+        std::fs::write(&config_file, config)?;
         let manifest = paths.tree.join(&self.meta.index.package_root).join("Cargo.toml");
         let mut env = self.environment(&paths);
         let mut mounts = vec![
@@ -157,8 +160,8 @@ impl CargoRun<'_> {
             }
             env.push((name.to_owned(), value));
         }
-        let config_seen = if self.builder.sandbox.has_view() { PathBuf::from(FETCH_CONFIG) } else { config.clone() };
-        mounts.push(Self::mount(&config, FETCH_CONFIG, false));
+        let config_seen = if self.builder.sandbox.has_view() { PathBuf::from(FETCH_CONFIG) } else { config_file.clone() };
+        mounts.push(Self::mount(&config_file, FETCH_CONFIG, false));
         let uid = self.builder.uids.fetch();
         let spec = Spec {
             program: paths.toolchain.join("bin/cargo"),
@@ -189,14 +192,6 @@ impl CargoRun<'_> {
             return Ok(marker.set()?);
         }
         Err(BuildError::Fetch(reason(&messages).unwrap_or_else(|| format!("cargo fetch ended with {}", describe(status)))))
-    }
-
-    /// Writes what the fetch may know of the uploaded configuration; gives the file's path.
-    fn write_fetch_config(&self, paths: &Paths) -> Result<PathBuf, BuildError> {
-        let config = config::for_fetch(&self.folder.tree, &paths.tree, &self.meta.index.package_root)?;
-        let file = self.folder.tree.with_file_name("fetch.toml");
-        std::fs::write(&file, config.to_string())?;
-        Ok(file)
     }
 
     /// Compiles the library as a cdylib, or the binary. Returns the artifact's path below the target folder.

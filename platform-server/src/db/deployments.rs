@@ -210,11 +210,6 @@ impl Db {
         .await
     }
 
-    /// Every project's id and name.
-    pub(crate) async fn project_names(&self) -> Result<Vec<(i64, ProjectName)>, DbError> {
-        Ok(self.projects().await?.into_iter().map(|project| (project.id, project.name)).collect())
-    }
-
     pub(crate) async fn deployment(&self, id: String) -> Result<Option<Deployment>, DbError> {
         self.call(move |db| Ok(select(db, "WHERE d.id = ?1", [id])?.pop())).await
     }

@@ -158,13 +158,7 @@ impl Driver {
 
     /// Ends a deployment that has not come to rest. `false`: it has, or there is none.
     pub(crate) async fn cancel(&self, id: &str) -> Result<bool, DbError> {
-        let failure = Failure {
-            kind: FailureKind::Cancelled,
-            message: "it was cancelled".to_owned(),
-            hint: None,
-            exit_status: None,
-            log: Vec::new(),
-        };
+        let failure = failure(FailureKind::Cancelled, "it was cancelled".to_owned(), None);
         let (from, failed) = match self.db.deployment(id.to_owned()).await? {
             Some(Deployment::Queued(queued)) => (State::Queued, queued.failed(failure.clone())),
             Some(Deployment::Built(built)) if built.superseded_by.is_none() => (State::Built, built.failed(failure.clone())),
@@ -188,13 +182,8 @@ impl Driver {
     /// A newer deployment waits to be built in this one's place.
     async fn supersede(self: Arc<Self>, queued: Queued, by: String) {
         let id = queued.meta.id.clone();
-        let failure = Failure {
-            kind: FailureKind::Superseded,
-            message: format!("the newer deployment {by} took its place before it was built"),
-            hint: None,
-            exit_status: None,
-            log: Vec::new(),
-        };
+        let message = format!("the newer deployment {by} took its place before it was built");
+        let failure = failure(FailureKind::Superseded, message, None);
         if self.change(State::Queued, Deployment::Error(queued.failed(failure))).await.is_ok() {
             self.finish(&id, Outcome::Superseded { by });
         }
@@ -216,13 +205,7 @@ impl Driver {
             // Deleted, which has been told; or the server stops, and it is built after its next start.
             Err(BuildError::Cancelled) => {}
             Err(error) => {
-                let failure = Failure {
-                    kind: error.kind(),
-                    message: error.to_string(),
-                    hint: error.hint(),
-                    exit_status: None,
-                    log: Vec::new(),
-                };
+                let failure = failure(error.kind(), error.to_string(), error.hint());
                 self.fail(State::Queued, Deployment::Error(queued.failed(failure))).await;
             }
         }
@@ -346,13 +329,9 @@ impl Driver {
     fn not_stored(&self, id: &str, error: &DbError) {
         tracing::error!(deployment = id, %error, "a change of state could not be stored");
         let hint = if error.is_disk_full() { "the server's disk is full: free some space" } else { "the server's log has more" };
-        let failure = Failure {
-            kind: FailureKind::Internal,
-            message: format!("the server could not store the deployment's state: {error}"),
-            hint: Some(format!("{hint}; the deployment is taken up again when the server is restarted")),
-            exit_status: None,
-            log: Vec::new(),
-        };
+        let message = format!("the server could not store the deployment's state: {error}");
+        let hint = format!("{hint}; the deployment is taken up again when the server is restarted");
+        let failure = failure(FailureKind::Internal, message, Some(hint));
         self.not_stored.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), failure.clone());
         self.finish(id, Outcome::Failed { failure });
     }
@@ -379,4 +358,9 @@ impl Driver {
     fn swap_of(&self, project_id: i64) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.swaps.lock().unwrap_or_else(PoisonError::into_inner).entry(project_id).or_default())
     }
+}
+
+/// A failure that no process of the app's had a part in.
+fn failure(kind: FailureKind, message: String, hint: Option<String>) -> Failure {
+    Failure { kind, message, hint, exit_status: None, log: Vec::new() }
 }
