@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use platform_wire::BuildMode;
 
 // The key has no flag: what stands on a command line can be read by everybody on the machine, and stays in the history.
 const AFTER_HELP: &str = "\
@@ -80,6 +81,10 @@ pub(crate) enum Command {
     /// Show what serves, and what became of the newest deployment
     #[command(after_help = AFTER_HELP)]
     Status(Status),
+    /// Start the app's process anew, from its optimised build where there is one;
+    /// no request fails meanwhile
+    #[command(after_help = AFTER_HELP)]
+    Restart(Restart),
     /// Print the app's log
     #[command(after_help = AFTER_HELP)]
     Logs(Logs),
@@ -125,19 +130,36 @@ pub(crate) struct Deploy {
     /// Return after the upload, without waiting for the build
     #[arg(long)]
     pub(crate) no_follow: bool,
-    /// How to build
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) build: Build,
+    /// How to build [default: `[build] mode` in Shuttle.toml, else both]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) build: Option<Build>,
+    /// Build and start it even where the very same is deployed already
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) reconnect: Reconnect,
 }
 
-/// How the server builds. There is one way for now, and it need not be told; the flag keeps scripts valid.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+/// [`BuildMode`], with what `--help` says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Build {
-    /// Optimised, and incremental: the soonest live
-    #[default]
+    /// The release profile, made incremental and without LTO: live the soonest
     Fast,
+    /// The release profile as it stands in Cargo.toml: live when that is done
+    Optimised,
+    /// Live from the fast build; the optimised one is made when the server has
+    /// nothing else to do, and serves from the app's next start (or `restart`)
+    Both,
+}
+
+impl From<Build> for BuildMode {
+    fn from(build: Build) -> Self {
+        match build {
+            Build::Fast => Self::Fast,
+            Build::Optimised => Self::Optimised,
+            Build::Both => Self::Both,
+        }
+    }
 }
 
 /// How long a broken event stream is picked up again.
@@ -185,6 +207,12 @@ pub(crate) struct Cancel {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) project: Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restart {
     #[command(flatten)]
     pub(crate) project: Name,
 }

@@ -16,7 +16,7 @@
 //! | 10 | the deployment was cancelled, or a newer one took its place |
 //! | 130 | interrupted (a deployment that was uploaded goes on, unless it was cancelled) |
 
-use platform_wire::{Failure, FailureKind, ProjectName};
+use platform_wire::{ErrorCode, Failure, FailureKind, ProjectName};
 use serde_json::{Value, json};
 
 use crate::{
@@ -88,6 +88,7 @@ pub(crate) enum Following {
     /// An upload, of which the server keeps nothing.
     Upload,
     Deployment(String),
+    Restart,
     Logs,
 }
 
@@ -106,6 +107,7 @@ impl Error {
             Self::Client(error) => match error {
                 ClientError::Unreachable { .. } => UNREACHABLE,
                 ClientError::KeyRefused { .. } => KEY,
+                ClientError::Refused { error, .. } if error.code == ErrorCode::NotStarted => START,
                 ClientError::Refused { .. } | ClientError::NoSecrets { .. } | ClientError::Unexpected { .. } => REFUSED,
                 ClientError::Setup { .. } => OTHER,
             },
@@ -244,6 +246,7 @@ impl Following {
                 "the deployment {id} goes on: see it with `cargo shuttle status`, \
                  end it with `cargo shuttle deployment cancel {id}`"
             )),
+            Self::Restart => Some("the restart goes on: see it with `cargo shuttle status`".to_owned()),
             Self::Logs => Some("the app goes on; run the command again to follow its log".to_owned()),
         }
     }

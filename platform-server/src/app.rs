@@ -28,10 +28,12 @@ use crate::{
     db::{Db, DbError},
     deployment::{
         Driver, EventStore,
+        idle::IdleWork,
         instances::Instances,
         launcher::Launcher,
         queue,
         retention::{InUse, Retention},
+        under_way::UnderWay,
     },
     http::{self, Api, hash_key},
     logs::{LogLimits, LogStore},
@@ -148,14 +150,15 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let api =
         tokio::spawn(axum::serve(api_listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     let building = tokio::spawn(Arc::clone(&driver).run(parts.queue));
-    let warming = tokio::spawn(Arc::clone(&driver).warm_up(config.limits.warm_up(), stop.clone()));
+    let optimising = tokio::spawn(Arc::clone(&driver).optimise_when_idle(config.limits.optimise()));
+    let warming = tokio::spawn(Arc::clone(&driver).warm_up_when_idle(config.limits.warm_up()));
     announce(&config, api_address, proxy_address, &parts.admin_key_file)?;
 
     wait_for_signal().await?;
     tracing::info!("stopping; apps may finish their requests");
     stop.cancel();
     // First what brings requests in, then what answers them, then what those need.
-    let _ = tokio::join!(proxy, building, warming);
+    let _ = tokio::join!(proxy, building, optimising, warming);
     driver.instances.stop().await;
     driver.launcher.provisioner.stop().await;
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
@@ -264,7 +267,6 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),
         limits: limits.clone(),
-        warming: Mutex::default(),
     };
     let (queue, queue_task) = queue::queue();
     let archives = Stored::new(data.join("archives"), "tar.gz");
@@ -294,7 +296,8 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         events,
         queue,
         retention,
-        under_way: Mutex::default(),
+        under_way: UnderWay::new(stop.clone()),
+        idle: IdleWork::default(),
         not_stored: Mutex::default(),
         swaps: Mutex::default(),
         tasks: TaskTracker::new(),

@@ -110,6 +110,9 @@ pub(crate) struct Limits {
     /// How long the logs of a deleted project are kept, in days
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(crate) keep_deleted_logs: u32,
+    /// Seconds without a deployment after which the optimised build of what serves is made; 0 is never
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) optimise_after: u64,
     /// Seconds without a deployment after which common dependencies are compiled for first deployments; 0 is never
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) warm_up_after: u64,
@@ -142,6 +145,11 @@ impl Limits {
 
     pub(crate) fn build(&self) -> Duration {
         Duration::from_secs(self.build_timeout)
+    }
+
+    /// `None`: never.
+    pub(crate) fn optimise(&self) -> Option<Duration> {
+        (self.optimise_after > 0).then(|| Duration::from_secs(self.optimise_after))
     }
 
     /// `None`: never.

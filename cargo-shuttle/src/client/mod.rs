@@ -15,13 +15,15 @@ use reqwest::{
 };
 use serde::de::DeserializeOwned;
 
-pub(crate) use upload::Upload;
+pub(crate) use upload::{Sent, Upload};
 
 use crate::config::{self, Server};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For an answer to a request that is no upload.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The server has limits of its own for a start; this is for one that has gone.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest text of an answer, which is no error of the platform's, that is shown.
 const SHOWN_BODY: usize = 200;
 
@@ -130,6 +132,12 @@ impl Client {
         self.answer(self.request(Method::POST, url).timeout(ANSWER_TIMEOUT)).await
     }
 
+    /// Waits until the new instance answers.
+    pub(crate) async fn restart(&self, name: &ProjectName) -> Result<Project, ClientError> {
+        let url = self.url(&["projects", name.as_str(), "restart"]);
+        self.answer(self.request(Method::POST, url).timeout(RESTART_TIMEOUT)).await
+    }
+
     pub(crate) async fn delete(&self, name: &ProjectName) -> Result<Deleted, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["projects", name.as_str()])).timeout(ANSWER_TIMEOUT)).await
     }
@@ -197,7 +205,13 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let body = self.send(request).await?.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let response = self.send(request).await?;
+        self.document(response).await
+    }
+
+    /// The JSON document in an answer.
+    async fn document<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body).map_err(|error| {
             let what = format!("{error} in `{}`", shown(&body));
             ClientError::Unexpected { url: self.address(), what }

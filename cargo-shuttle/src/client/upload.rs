@@ -13,9 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::try_unfold};
-use platform_wire::{Deployment, ProjectName};
+use platform_wire::{BuildMode, Deployment, ProjectName};
 use reqwest::{
-    Body, Method,
+    Body, Method, RequestBuilder, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use tokio::{task::spawn_blocking, time::sleep};
@@ -33,6 +33,19 @@ pub(crate) struct Upload {
     pub(crate) size: u64,
     /// The set of secrets that this deployment gets; without one it gets the project's newest.
     pub(crate) secrets: Option<String>,
+    /// How it is built; the server has a default.
+    pub(crate) build: Option<BuildMode>,
+    /// Whether it is built though the very same serves.
+    pub(crate) force: bool,
+}
+
+/// What became of an upload.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// A new deployment.
+    New(Deployment),
+    /// The very same serves already.
+    Unchanged(Deployment),
 }
 
 impl Client {
@@ -44,7 +57,7 @@ impl Client {
         upload: &Upload,
         hold: Duration,
         sent: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<Deployment, ClientError> {
+    ) -> Result<Sent, ClientError> {
         let moved = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&moved);
         let pieces = pieces(Arc::clone(&upload.archive)).inspect_ok(move |piece| {
@@ -57,18 +70,31 @@ impl Client {
         if let Some(id) = &upload.secrets {
             url.query_pairs_mut().append_pair("secrets", id);
         }
+        if let Some(mode) = upload.build {
+            url.query_pairs_mut().append_pair("build", mode.as_str());
+        }
+        if upload.force {
+            url.query_pairs_mut().append_pair("force", "true");
+        }
         let request = self
             .request(Method::POST, url)
             .header(CONTENT_TYPE, "application/gzip")
             .header(CONTENT_LENGTH, upload.size)
             .body(Body::wrap_stream(wait.chain(pieces)));
         tokio::select! {
-            answer = self.answer(request) => answer,
+            sent = self.sent(request) => sent,
             () = stalled(&moved) => {
                 let why = format!("nothing moved for {} s", STALL.as_secs());
                 Err(ClientError::Unreachable { url: self.address(), why })
             }
         }
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Sent, ClientError> {
+        let response = self.send(request).await?;
+        let is_new = response.status() != StatusCode::OK;
+        let deployment = self.document(response).await?;
+        Ok(if is_new { Sent::New(deployment) } else { Sent::Unchanged(deployment) })
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use platform_wire::{ProjectName, ServiceKind};
+use platform_wire::{BuildKind, BuildMode, Deployment, LaterBuild, ProjectName, ServiceKind, Serving};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cli::{Deploy, Global},
-    client::{Client, Upload},
+    client::{Client, Sent, Upload},
     config,
     error::Error,
     pack::{self, Listed, PackError},
@@ -95,8 +95,12 @@ fn one(
     ui.status("Packed", &format!("{} ({} files, {})", plan.package, packed.entries, ui::bytes(packed.size)));
     block_on(async {
         let secrets = send::secrets(client, name, secrets.as_ref()).await?;
-        let upload = Upload { archive: packed.file.clone(), size: packed.size, secrets };
-        let deployment = send::upload(client, name, &upload, &packed.digest, latest, ui).await?;
+        let build = arguments.build.map(BuildMode::from).or(plan.mode);
+        let upload = Upload { archive: packed.file.clone(), size: packed.size, secrets, build, force: arguments.force };
+        let deployment = match send::upload(client, name, &upload, &packed.digest, latest, ui).await? {
+            Sent::New(deployment) => deployment,
+            Sent::Unchanged(deployment) => return Ok(unchanged(&deployment, arguments, ui)),
+        };
         if arguments.no_follow {
             if !ui.is_json() {
                 ui.data(&deployment.id);
@@ -107,18 +111,35 @@ fn one(
         let url = interrupt::follow(client, &deployment.id, patience, ui).await?;
         if !ui.is_json() {
             let seconds = began.elapsed().as_secs_f64();
-            let kind = if is_background(client, name).await { ", a background service: it is sent no requests" } else { "" };
-            ui.status("Live", &format!("after {seconds:.1} s{kind}"));
+            let serving = client.project(name).await.ok().and_then(|project| project.serving);
+            ui.status("Live", &format!("after {seconds:.1} s{}", serving.as_ref().map(remarks).unwrap_or_default()));
             ui.data(&url);
         }
-        Ok(json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url }))
+        Ok(json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url, "unchanged": false }))
     })
 }
 
-/// Whether its URL leads to nothing but a page that says so.
-async fn is_background(client: &Client, name: &ProjectName) -> bool {
-    let serving = client.project(name).await.ok().and_then(|project| project.serving);
-    serving.is_some_and(|serving| serving.kind == ServiceKind::Background)
+/// What a user might not expect of what is live now.
+fn remarks(serving: &Serving) -> String {
+    let mut text = String::new();
+    if serving.kind == ServiceKind::Background {
+        // Its URL leads to nothing but a page that says so.
+        text.push_str(", a background service: it is sent no requests");
+    }
+    if serving.build == BuildKind::Fast && serving.optimised == Some(LaterBuild::Waiting) {
+        text.push_str("; an optimised build follows");
+    }
+    text
+}
+
+/// Says that there was nothing to do.
+fn unchanged(deployment: &Deployment, arguments: &Deploy, ui: &Ui) -> Value {
+    let Deployment { id, project, url, .. } = deployment;
+    ui.status("Unchanged", &format!("deployment {id} is the very same and serves; --force deploys it anew"));
+    if !ui.is_json() {
+        ui.data(if arguments.no_follow { id } else { url });
+    }
+    json!({ "id": id, "project": project, "state": "deployed", "url": url, "unchanged": true })
 }
 
 struct Prepared {

@@ -7,6 +7,7 @@ mod dry_run;
 mod interrupt;
 mod login;
 mod logs;
+mod restart;
 mod send;
 mod status;
 mod watch;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<(), Error> {
         Command::Deploy(arguments) => deploy::run(&cli.global, &arguments, ui),
         Command::Deployment(arguments) => deployment::run(&cli.global, &arguments, ui),
         Command::Status(arguments) => status::run(&cli.global, &arguments, ui),
+        Command::Restart(arguments) => restart::run(&cli.global, &arguments, ui),
         Command::Logs(arguments) => logs::run(&cli.global, &arguments, ui),
         Command::Delete(arguments) => delete::run(&cli.global, &arguments, ui),
         Command::Login(_) => login::run(&cli.global, ui),

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::interruptible;
 use crate::{
-    client::{Client, ClientError, Upload},
+    client::{Client, ClientError, Sent, Upload},
     error::{Error, Following},
     project::Secrets,
     ui::Ui,
@@ -49,11 +49,11 @@ pub(super) async fn upload(
     digest: &str,
     latest: &Latest,
     ui: &Ui,
-) -> Result<Deployment, Error> {
+) -> Result<Sent, Error> {
     if !ui.has_bars() {
         ui.status("Uploading", &format!("to {}", client.address()));
     }
-    let deployment = interruptible(Following::Upload, async {
+    let sent = interruptible(Following::Upload, async {
         let mut hold = Duration::ZERO;
         let mut waits = WAITS.into_iter();
         loop {
@@ -62,24 +62,25 @@ pub(super) async fn upload(
             let sent = client.deploy(name, upload, hold, move |count| moving.advance(count)).await;
             bar.clear();
             let error = match sent {
-                Ok(deployment) => return Ok(deployment),
+                Ok(sent) => return Ok(sent),
                 Err(error) => error,
             };
             let Some(wait) = waits.next().filter(|_| breaks_off(&error)) else { return Err(error.into()) };
             ui.status("Retrying", &format!("the upload: {error}"));
             sleep(wait).await;
             if let Some(deployment) = arrived(client, name, digest, latest).await {
-                return Ok(deployment);
+                return Ok(Sent::New(deployment));
             }
             hold = HOLD;
         }
     })
     .await?;
+    let Sent::New(deployment) = &sent else { return Ok(sent) };
     ui.status("Uploaded", &format!("as deployment {}", deployment.id));
     if deployment.archive_digest != digest {
         ui.warning("the server has another digest of the archive than was sent; something on the way changes what passes");
     }
-    Ok(deployment)
+    Ok(sent)
 }
 
 /// Whether the same upload may succeed a moment later.

@@ -1,6 +1,6 @@
 //! `status`: what serves, how the newest deployment ended, which resources there are.
 
-use platform_wire::{Deployment, Project, ServiceKind, State};
+use platform_wire::{BuildKind, Deployment, LaterBuild, Project, ServiceKind, Serving, State};
 
 use super::{block_on, project_name};
 use crate::{
@@ -35,6 +35,7 @@ fn lines(project: &Project) -> Vec<String> {
             let kind =
                 if serving.kind == ServiceKind::Background { ", a background service: it is sent no requests" } else { "" };
             lines.push(row("Serving", &format!("deployment {} ({}{restarts}{kind})", serving.deployment, serving.instance)));
+            lines.push(row("Build", &build(serving)));
         }
         None => lines.push(row("Serving", "nothing")),
     }
@@ -46,6 +47,21 @@ fn lines(project: &Project) -> Vec<String> {
         lines.push(row("Resources", &resources.join(", ")));
     }
     lines
+}
+
+/// Which build serves, and which may.
+fn build(serving: &Serving) -> String {
+    let kind = serving.build.as_str();
+    match (serving.build, &serving.optimised) {
+        (BuildKind::Fast, Some(LaterBuild::Waiting)) => {
+            format!("{kind}; the optimised one is made when the server has nothing else to do")
+        }
+        (BuildKind::Fast, Some(LaterBuild::Ready)) => {
+            format!("{kind}; the optimised one serves from the next start on, or now: cargo shuttle restart")
+        }
+        (BuildKind::Fast, Some(LaterBuild::Failed { message })) => format!("{kind}; there is no optimised one: {message}"),
+        (BuildKind::Fast | BuildKind::Optimised, _) => kind.to_owned(),
+    }
 }
 
 fn latest_lines(latest: &Deployment) -> Vec<String> {
@@ -73,7 +89,7 @@ fn row(label: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use platform_wire::{Failure, FailureKind, Resource, Serving};
+    use platform_wire::{Failure, FailureKind, Resource};
 
     use super::*;
 
@@ -84,7 +100,14 @@ mod tests {
             name: name.clone(),
             url: "http://my-app.localhost:8000".into(),
             created_at_ms: 0,
-            serving: Some(Serving { deployment: "d1".into(), instance: "running".into(), restarts: 2, kind: ServiceKind::Http }),
+            serving: Some(Serving {
+                deployment: "d1".into(),
+                instance: "running".into(),
+                restarts: 2,
+                kind: ServiceKind::Http,
+                build: BuildKind::Fast,
+                optimised: Some(LaterBuild::Failed { message: "it does not link".into() }),
+            }),
             latest: Some(Deployment {
                 id: "d2".into(),
                 project: name,
@@ -109,6 +132,7 @@ mod tests {
                 "Project    my-app",
                 "URL        http://my-app.localhost:8000",
                 "Serving    deployment d1 (running, restarted 2 times)",
+                "Build      fast; there is no optimised one: it does not link",
                 "Latest     deployment d2: failed, 1970-01-01T00:00:01.000Z",
                 "Failure    the app panicked",
                 "           the app ended with exit status 101",

@@ -104,5 +104,6 @@ fn index(plan: &Plan, layout: &layout::Layout) -> Result<ArchiveIndex, PackError
         binary: plan.binary.clone(),
         features: plan.features.clone(),
         no_default_features: plan.no_default_features,
+        profile: plan.profile.clone(),
     })
 }

@@ -9,9 +9,10 @@ use std::{
 
 use cargo::{
     GlobalContext,
-    core::{Package, PackageId, PackageSet, Resolve, Workspace, dependency::DepKind, find_workspace_root},
+    core::{Package, PackageId, PackageSet, Resolve, Workspace, dependency::DepKind, find_workspace_root, profiles::Profiles},
     ops,
 };
+use platform_wire::BuildMode;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::{
@@ -43,6 +44,10 @@ pub(crate) struct Plan {
     /// Features of the package to build with, beside its default ones.
     pub(crate) features: Vec<String>,
     pub(crate) no_default_features: bool,
+    /// The profile to build with, where it is not `release`.
+    pub(crate) profile: Option<String>,
+    /// Which builds there are.
+    pub(crate) mode: Option<BuildMode>,
     /// Folders that cargo builds into.
     pub(crate) build_folders: Vec<PathBuf>,
     /// A lockfile that was made just now, or in a dry run would be.
@@ -60,6 +65,7 @@ pub(crate) fn plan(
     check_dependency(workspace, package)?;
     let Built { crate_name, binary } = function::built(package)?;
     check_features(package, &located.settings.features)?;
+    check_profile(workspace, located.settings.profile.as_deref())?;
 
     let lockfile = workspace.lock_root().into_path_unlocked().join("Cargo.lock");
     let is_new = !lockfile.exists();
@@ -91,6 +97,8 @@ pub(crate) fn plan(
         assets: located.settings.assets.clone(),
         features: located.settings.features.clone(),
         no_default_features: located.settings.no_default_features,
+        profile: located.settings.profile.clone(),
+        mode: located.settings.mode,
         build_folders: vec![workspace.target_dir().into_path_unlocked(), workspace.build_dir().into_path_unlocked()],
         new_lockfile: is_new.then_some(lockfile),
     })
@@ -123,6 +131,15 @@ fn check_features(package: &Package, features: &[String]) -> Result<(), ProjectE
             name: name.clone(),
             known: known.keys().map(ToString::to_string).collect(),
         }),
+    }
+}
+
+/// Whether cargo knows it.
+fn check_profile(workspace: &Workspace<'_>, name: Option<&str>) -> Result<(), ProjectError> {
+    let Some(name) = name else { return Ok(()) };
+    match Profiles::new(workspace, name.into()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ProjectError::NoSuchProfile { name: name.to_owned(), why: error.to_string() }),
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum ProjectError {
     TwoFunctions { package: String, places: Vec<Place> },
     #[error("`{package}` has no feature `{name}`, which [build] features in {SETTINGS_FILE} chooses")]
     NoSuchFeature { package: String, name: String, known: Vec<String> },
+    #[error("[build] profile in {SETTINGS_FILE} chooses `{name}`, but {why}")]
+    NoSuchProfile { name: String, why: String },
     #[error("the packages {} and {} would both be deployed as project `{name}`", packages[0], packages[1])]
     SameName { name: ProjectName, packages: [String; 2] },
     #[error(transparent)]
@@ -75,6 +77,9 @@ impl ProjectError {
                 None if known.is_empty() => "declare it in its Cargo.toml, under [features]".to_owned(),
                 None => format!("its features are: {}", known.join(", ")),
             },
+            Self::NoSuchProfile { name, .. } => {
+                format!("define it in the workspace's Cargo.toml:\n    [profile.{name}]\n    inherits = \"release\"")
+            }
             Self::SameName { packages, .. } => {
                 format!("give one of them another name: cargo shuttle deploy -p {} --name NAME", packages[1])
             }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use platform_wire::ProjectName;
+use platform_wire::{BuildMode, ProjectName};
 use toml_edit::{Array, DocumentMut, Item, value};
 
 pub(crate) const FILE_NAME: &str = "Shuttle.toml";
@@ -14,8 +14,10 @@ const NAME: &str = "name";
 const ASSETS: &str = "build.assets";
 const FEATURES: &str = "build.features";
 const DEFAULT_FEATURES: &str = "build.default-features";
+const MODE: &str = "build.mode";
+const PROFILE: &str = "build.profile";
 /// All keys, as they are told.
-const KEYS: [&str; 4] = [NAME, ASSETS, FEATURES, DEFAULT_FEATURES];
+const KEYS: [&str; 6] = [NAME, ASSETS, FEATURES, DEFAULT_FEATURES, MODE, PROFILE];
 
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
@@ -25,6 +27,10 @@ pub(crate) struct Settings {
     /// Features of the package to build with, beside its default ones.
     pub(crate) features: Vec<String>,
     pub(crate) no_default_features: bool,
+    /// Which builds there are; the command line and the server have a say as well.
+    pub(crate) mode: Option<BuildMode>,
+    /// The profile to build with, where it is not `release`.
+    pub(crate) profile: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,19 +71,29 @@ impl Settings {
             None => None,
             Some(item) => Some(item.as_str().ok_or_else(|| other(NAME, "a string"))?.to_owned()),
         };
-        let strings = |key: &'static str| match build.and_then(|build| build.get(key.trim_start_matches("build."))) {
+        let inner = |key: &str| build.and_then(|build| build.get(key.trim_start_matches("build.")));
+        let strings = |key: &'static str| match inner(key) {
             None => Ok(Vec::new()),
             Some(item) => {
                 let strings = |array: &Array| array.iter().map(|one| Some(one.as_str()?.to_owned())).collect();
                 item.as_array().and_then(strings).ok_or_else(|| other(key, "an array of strings"))
             }
         };
-        let default_features = match build.and_then(|build| build.get("default-features")) {
+        let default_features = match inner(DEFAULT_FEATURES) {
             None => true,
             Some(item) => item.as_bool().ok_or_else(|| other(DEFAULT_FEATURES, "true or false"))?,
         };
         let (assets, features) = (strings(ASSETS)?, strings(FEATURES)?);
-        Ok(Self { name, assets, features, no_default_features: !default_features })
+        let mode = match inner(MODE).map(|item| item.as_str().and_then(|mode| mode.parse().ok())) {
+            None => None,
+            Some(Some(mode)) => Some(mode),
+            Some(None) => return Err(other(MODE, r#""fast", "optimised" or "both""#)),
+        };
+        let profile = match inner(PROFILE) {
+            None => None,
+            Some(item) => Some(item.as_str().ok_or_else(|| other(PROFILE, "a string"))?.to_owned()),
+        };
+        Ok(Self { name, assets, features, no_default_features: !default_features, mode, profile })
     }
 
     /// Writes the name, and leaves everything else in the file as it is. Says whether the file changed.
@@ -136,11 +152,12 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_one() {
+        const ALL: &str = "known keys: name, build.assets, build.features, build.default-features, build.mode, build.profile";
         let dir = tempfile::tempdir().unwrap();
         for (text, hint) in [
             ("nmae = \"x\"", "did you mean `name`?"),
-            ("replicas = 2", "known keys: name, build.assets, build.features, build.default-features"),
-            ("build = \"fast\"", "known keys: name, build.assets, build.features, build.default-features"),
+            ("replicas = 2", ALL),
+            ("build = \"fast\"", ALL),
             ("[build]\nasets = []", "did you mean `build.assets`?"),
         ] {
             fs::write(dir.path().join(FILE_NAME), text).unwrap();
@@ -153,7 +170,13 @@ mod tests {
     #[test]
     fn values_of_other_types_and_broken_toml_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["name = 1", "build.assets = \"x\"", "[build]\nassets = [1]", "[build]\ndefault-features = \"no\""] {
+        for text in [
+            "name = 1",
+            "build.assets = \"x\"",
+            "[build]\nassets = [1]",
+            "[build]\ndefault-features = \"no\"",
+            "build.mode = \"quick\"",
+        ] {
             fs::write(dir.path().join(FILE_NAME), text).unwrap();
             assert!(matches!(Settings::read(dir.path()), Err(SettingsError::OtherType { .. })), "{text}");
         }
@@ -164,10 +187,11 @@ mod tests {
     #[test]
     fn what_the_build_needs_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "[build]\nassets = [\"dist/**\", \"a.bin\"]\nfeatures = [\"metrics\"]\ndefault-features = false\n";
+        let text = "[build]\nassets = [\"dist/**\", \"a.bin\"]\nfeatures = [\"metrics\"]\ndefault-features = false\nmode = \"optimised\"\nprofile = \"dist\"\n";
         fs::write(dir.path().join(FILE_NAME), text).unwrap();
         let settings = Settings::read(dir.path()).unwrap();
         assert_eq!((settings.assets, settings.features), (vec!["dist/**".into(), "a.bin".into()], vec!["metrics".into()]));
+        assert_eq!((settings.mode, settings.profile.as_deref()), (Some(BuildMode::Optimised), Some("dist")));
         assert!(settings.no_default_features && !Settings::default().no_default_features);
     }
 }

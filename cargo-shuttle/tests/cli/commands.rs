@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use platform_wire::{Resource, ServiceKind, Serving, State};
+use platform_wire::{BuildKind, ErrorCode, LaterBuild, Resource, ServiceKind, Serving, State};
 
 use crate::support::{KEY, Project, Server, Shuttle, deployment};
 
@@ -11,7 +11,14 @@ fn known() -> platform_wire::Project {
         name: "my-app".parse().unwrap(),
         url: "http://my-app.localhost:8000".into(),
         created_at_ms: 0,
-        serving: Some(Serving { deployment: "d1".into(), instance: "running".into(), restarts: 0, kind: ServiceKind::Http }),
+        serving: Some(Serving {
+            deployment: "d1".into(),
+            instance: "running".into(),
+            restarts: 0,
+            kind: ServiceKind::Http,
+            build: BuildKind::Fast,
+            optimised: Some(LaterBuild::Ready),
+        }),
         latest: Some(deployment("d1", State::Deployed)),
         resources: vec![Resource { name: "pool".into(), kind: "postgres".into() }],
     }
@@ -31,6 +38,23 @@ fn status_shows_what_serves() {
     assert!(run.stdout.contains("http://my-app.localhost:8000") && run.stdout.contains("postgres (pool)"), "{}", run.stdout);
     let json = Shuttle::new(&project, &server, &["status", "--output", "json"]).run().ended_with(0).json();
     assert_eq!(json["serving"]["deployment"], "d1");
+    assert_eq!(json["serving"]["optimised"]["state"], "ready");
+    let build = "Build      fast; the optimised one serves from the next start on, or now: cargo shuttle restart";
+    assert!(run.stdout.contains(build), "{}", run.stdout);
+}
+
+#[test]
+fn a_restart_says_what_serves_then() {
+    let (project, server) = (Project::new(), Server::start());
+    let mut restarted = known();
+    restarted.serving.as_mut().unwrap().build = BuildKind::Optimised;
+    server.has_project(restarted);
+    let run = Shuttle::new(&project, &server, &["restart"]).run().ended_with(0).says(&["from the optimised build"]);
+    assert_eq!(run.stdout, "http://my-app.localhost:8000\n");
+    let json = Shuttle::new(&project, &server, &["restart", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!(json["serving"]["build"], "optimised");
+    server.refuses_restarts(422, ErrorCode::NotStarted, "the app did not start: it panicked");
+    Shuttle::new(&project, &server, &["restart"]).run().ended_with(8).says(&["the app did not start: it panicked"]);
 }
 
 #[test]

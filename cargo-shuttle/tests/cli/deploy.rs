@@ -6,7 +6,8 @@ use std::{
 };
 
 use platform_wire::{
-    ErrorCode, Event, Failure, FailureKind, LogLevel, LogLine, LogSource, Outcome, ServiceKind, Serving, Stage, State,
+    BuildKind, ErrorCode, Event, Failure, FailureKind, LaterBuild, LogLevel, LogLine, LogSource, Outcome, ServiceKind, Serving,
+    Stage, State,
 };
 
 use crate::support::{Project, Run, Server, Shuttle, deployment, finished, sse};
@@ -63,11 +64,14 @@ fn a_background_service_is_called_one() {
             instance: "running".into(),
             restarts: 0,
             kind: ServiceKind::Background,
+            build: BuildKind::Fast,
+            optimised: Some(LaterBuild::Waiting),
         }),
         latest: None,
         resources: Vec::new(),
     });
-    Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0).says(&["a background service: it is sent no requests"]);
+    let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
+    run.says(&["a background service: it is sent no requests; an optimised build follows"]);
 }
 
 #[test]
@@ -81,6 +85,33 @@ fn json_is_one_document() {
     let json = Shuttle::new(&project, &server, &["deploy", "--no-follow", "--output", "json"]).run().ended_with(0).json();
     assert_eq!(json["id"], "d1");
     assert_eq!(json["state"], "queued");
+}
+
+#[test]
+fn what_serves_already_is_not_followed() {
+    let (project, server) = (Project::new(), Server::start());
+    server.has_the_same();
+    let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0).says(&["Unchanged", "--force"]);
+    assert_eq!(run.stdout, "http://my-app.localhost:8000\n");
+    let json = Shuttle::new(&project, &server, &["deploy", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!((&json["id"], &json["unchanged"]), (&"d1".into(), &true.into()));
+    server.streams(sse(1, &[finished()]));
+    let json = Shuttle::new(&project, &server, &["deploy", "--force", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!(json["unchanged"], false);
+}
+
+#[test]
+fn how_it_is_built_is_told_where_somebody_said_it() {
+    let (project, server) = (Project::new(), Server::start());
+    let told = |arguments: &[&str]| {
+        server.streams(sse(1, &[finished()]));
+        Shuttle::new(&project, &server, &[&["deploy"], arguments].concat()).run().ended_with(0);
+        server.archive().query.get("build").cloned()
+    };
+    assert_eq!(told(&[]), None);
+    project.write("app/Shuttle.toml", "[build]\nmode = \"optimised\"\n");
+    assert_eq!(told(&[]).as_deref(), Some("optimised"));
+    assert_eq!(told(&["--build", "both"]).as_deref(), Some("both"));
 }
 
 #[test]

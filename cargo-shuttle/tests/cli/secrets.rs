@@ -32,7 +32,7 @@ fn secrets_are_sent_before_the_archive_which_names_their_set() {
     run.says(&["Secrets 2 from Secrets.toml"]);
     let set = json!({ "secrets": { "API_KEY": "s3cret-1", "DB_PASSWORD": "s3cret \" 2" } });
     assert_eq!(server.secrets(), [("my-app".to_owned(), set)]);
-    assert_eq!(server.archive().secrets.as_deref(), Some("s1"));
+    assert_eq!(server.archive().secrets(), Some("s1"));
 }
 
 #[test]
@@ -57,11 +57,11 @@ fn without_a_file_nothing_is_sent_and_an_empty_one_is_an_empty_set() {
     let (project, server) = (Project::new(), Server::start());
     project.write("app/Secrets.dev.toml", SECRETS);
     deploy(&project, &server, &[]).ended_with(0);
-    assert!(server.secrets().is_empty() && server.archive().secrets.is_none());
+    assert!(server.secrets().is_empty() && server.archive().secrets().is_none());
     project.write("app/Secrets.toml", "# none yet\n");
     deploy(&project, &server, &[]).ended_with(0).says(&["Secrets none from Secrets.toml"]);
     assert_eq!(server.secrets(), [("my-app".to_owned(), json!({ "secrets": {} }))]);
-    assert_eq!(server.archive().secrets.as_deref(), Some("s1"));
+    assert_eq!(server.archive().secrets(), Some("s1"));
 }
 
 #[test]

@@ -145,3 +145,15 @@ fn chosen_features_are_told_and_have_to_exist() {
     let server = Server::start();
     Shuttle::new(&project, &server, &["deploy"]).run().ended_with(3).says(&["no feature `metrisc`", "did you mean `metrics`?"]);
 }
+
+#[test]
+fn a_chosen_profile_is_told_and_has_to_exist() {
+    let project = Project::new();
+    let manifest = project.read("app/Cargo.toml") + "[profile.dist]\ninherits = \"release\"\nlto = \"thin\"\n";
+    project.write("app/Cargo.toml", &manifest).write("app/Shuttle.toml", "[build]\nprofile = \"dist\"\n");
+    assert_eq!(upload(&project).index().profile.as_deref(), Some("dist"));
+    project.write("app/Shuttle.toml", "[build]\nprofile = \"dits\"\n");
+    let server = Server::start();
+    let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(3);
+    run.says(&["profile `dits` is not defined", "[profile.dits]"]);
+}

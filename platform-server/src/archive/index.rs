@@ -39,6 +39,9 @@ pub(super) fn parse(json: &[u8], limits: &ArchiveLimits) -> Result<ArchiveIndex,
     if index.features.len() > FEATURES || !index.features.iter().all(|name| is_feature(name)) {
         return Err(bad("`features` are no names of features".into()));
     }
+    if index.profile.as_deref().is_some_and(|name| !is_profile(name)) {
+        return Err(bad("`profile` is no profile's name".into()));
+    }
     for (field, value) in [("workspace_root", &index.workspace_root), ("package_root", &index.package_root)] {
         // Empty is the archive's root itself.
         if !value.is_empty() {
@@ -81,6 +84,12 @@ fn is_package(name: &str) -> bool {
 /// As `cargo --features` takes it, one at a time.
 fn is_feature(name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '+' | '.' | '/');
+    (1..=NAME_BYTES).contains(&name.len()) && !name.starts_with('-') && name.chars().all(is_part)
+}
+
+/// A name that cargo gives a folder in the target folder.
+fn is_profile(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=NAME_BYTES).contains(&name.len()) && !name.starts_with('-') && name.chars().all(is_part)
 }
 

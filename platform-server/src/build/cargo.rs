@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BuildError, Builder, blocking, config, fetched::Marker, folders::BuildFolder, messages::Messages, toolchain::Toolchain,
+    BuildError, Builder, blocking, config, fetched::Marker, folders::BuildFolder, messages::Messages, profile::Profile,
+    toolchain::Toolchain,
 };
 use crate::{
     deployment::Meta,
@@ -50,6 +51,9 @@ const NETWORK_VARIABLES: [&str; 14] = [
 const CERTIFICATE_VARIABLES: [&str; 5] =
     ["CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
+/// Niceness of what nobody waits for: as low as there is.
+const IDLE: i32 = 19;
+
 /// Longest line of cargo's that is read whole, in bytes.
 const MAX_LINE: usize = 4 * 1024 * 1024;
 
@@ -68,6 +72,7 @@ pub(super) struct CargoRun<'a> {
     pub(super) builder: &'a Builder,
     pub(super) folder: &'a BuildFolder,
     pub(super) toolchain: &'a Toolchain,
+    pub(super) profile: &'a Profile,
     pub(super) meta: &'a Meta,
 }
 
@@ -183,7 +188,7 @@ impl CargoRun<'_> {
             view: self.builder.sandbox.view(mounts, Share { network: true, ..Share::default() }, uid),
             limits: Limits { open_files: Some(4096), ..Limits::default() },
             death_signal: DeathSignal::Kill,
-            nice: 5,
+            nice: if self.is_awaited() { 5 } else { IDLE },
         };
         let mut messages = Messages::new(&self.meta.index.crate_name, false);
         let limit = self.builder.limits.fetch();
@@ -247,7 +252,7 @@ impl CargoRun<'_> {
         let index = &self.meta.index;
         let mut env = self.environment(&paths);
         env.push(("CARGO_TARGET_DIR".into(), paths.target.display().to_string()));
-        env.extend(self.fast_profile());
+        env.extend(self.profile.variables.iter().cloned());
         let uid = self.builder.uids.build(self.meta.project_id);
         let mounts = vec![
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
@@ -260,7 +265,8 @@ impl CargoRun<'_> {
             Some(binary) => args.extend(["--bin", binary]),
             None => args.extend(["--lib", "--crate-type", "cdylib"]),
         }
-        args.extend(["--release", "--locked", "--offline", "--package", &index.package]);
+        args.extend(["--profile", &self.profile.name, "--locked", "--offline", "--package", &index.package]);
+        args.extend(self.profile.settings.iter().flat_map(|setting| ["--config", setting]));
         args.extend(["--message-format", "json-diagnostic-rendered-ansi"]);
         if index.no_default_features {
             args.push("--no-default-features");
@@ -282,22 +288,13 @@ impl CargoRun<'_> {
                 open_files: Some(4096),
             },
             death_signal: DeathSignal::Kill,
-            nice: 5,
+            nice: if self.is_awaited() { 5 } else { IDLE },
         }
     }
 
-    /// The release profile, made fast to compile again: incremental, and without link-time optimisation where the
-    /// user's profile asks for it.
-    fn fast_profile(&self) -> Vec<(String, String)> {
-        let mut variables = vec![("CARGO_PROFILE_RELEASE_INCREMENTAL".to_owned(), "true".to_owned())];
-        let manifest = self.folder.tree.join(&self.meta.index.workspace_root).join("Cargo.toml");
-        let lto = std::fs::read_to_string(manifest).ok().and_then(|text| text.parse::<toml::Table>().ok()).is_some_and(|table| {
-            table.get("profile").and_then(|p| p.get("release")).is_some_and(|release| release.get("lto").is_some())
-        });
-        if lto {
-            variables.push(("CARGO_PROFILE_RELEASE_LTO".to_owned(), "off".to_owned()));
-        }
-        variables
+    /// Whether somebody waits for this build.
+    fn is_awaited(&self) -> bool {
+        self.profile.kind == self.meta.build.first() && self.meta.seq > 0
     }
 
     async fn run(

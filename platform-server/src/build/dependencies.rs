@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use platform_wire::Event;
+use platform_wire::{BuildKind, Event};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,6 +13,11 @@ use super::{
 };
 
 impl CargoRun<'_> {
+    /// Whether dependencies that are compiled apart, which is always for a fast build, are of use for this one.
+    pub(super) fn can_share(&self) -> bool {
+        self.profile.kind == BuildKind::Fast || self.profile.same_dependencies
+    }
+
     /// Puts compiled dependencies into the project's new target folder. What goes wrong here is no failure: cargo then
     /// compiles them with the project.
     pub(super) async fn take_dependencies(
@@ -60,9 +65,10 @@ impl CargoRun<'_> {
 
     pub(super) async fn skeletons(&self) -> io::Result<Option<Skeletons>> {
         let (tree, toolchain, index) = (self.folder.tree.clone(), self.toolchain.clone(), self.meta.index.clone());
+        let profile = self.profile.folder.clone();
         blocking(move || {
             let lockfile = tree.join(&index.workspace_root).join("Cargo.lock");
-            Skeleton::of(&tree, &lockfile, &index.package, &toolchain.identity()?)
+            Skeleton::of(&tree, &lockfile, &index.package, &toolchain.identity()?, &profile)
         })
         .await
     }
@@ -86,7 +92,7 @@ impl CargoRun<'_> {
         let (files, target) = blocking(move || {
             let (files, target) = (shared::scratch(&beside, None)?, shared::scratch(&beside, uid)?);
             wanted.write(&tree, files.path())?;
-            if let Some((base, _reserved)) = folders.shared_by_some(&wanted.packages)? {
+            if let Some((base, _reserved)) = folders.shared_by_some(&wanted)? {
                 shared::copy_to(&base, target.path(), uid)?;
             }
             Ok((files, target))

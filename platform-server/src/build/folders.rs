@@ -2,7 +2,6 @@
 //! dependencies that projects share ([`shared`]); together under a size limit, the least recently used removed first.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -97,8 +96,8 @@ impl BuildFolders {
     }
 
     /// Dependencies to start from, where there are none that are the same.
-    pub(super) fn shared_by_some(&self, packages: &BTreeSet<String>) -> io::Result<Option<(PathBuf, Reserved)>> {
-        match shared::best(&self.root, packages)? {
+    pub(super) fn shared_by_some(&self, skeleton: &Skeleton) -> io::Result<Option<(PathBuf, Reserved)>> {
+        match shared::best(&self.root, &skeleton.profile, &skeleton.packages)? {
             Some(name) => self.find(&name),
             None => Ok(None),
         }
@@ -111,8 +110,8 @@ impl BuildFolders {
     }
 
     /// Whether all of these packages have been compiled for some project.
-    pub(super) fn covers(&self, packages: &BTreeSet<String>) -> io::Result<bool> {
-        shared::covers(&self.root, packages)
+    pub(super) fn covers(&self, skeleton: &Skeleton) -> io::Result<bool> {
+        shared::covers(&self.root, &skeleton.profile, &skeleton.packages)
     }
 
     /// Keeps what was compiled in `target`.

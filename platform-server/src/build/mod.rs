@@ -18,6 +18,8 @@ mod dependencies;
 mod fetched;
 mod folders;
 mod messages;
+mod outputs;
+mod profile;
 mod registry;
 mod shared;
 mod skeleton;
@@ -26,14 +28,9 @@ pub(crate) mod toolchain;
 mod tree;
 mod warm;
 
-use std::{
-    io,
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
-use platform_wire::{Event, FailureKind, Stage};
+use platform_wire::{BuildKind, Event, FailureKind, Stage};
 use shuttle_abi::Manifest;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +44,7 @@ use crate::{
 use cargo::{CargoError, CargoRun};
 use folders::BuildFolder;
 pub(crate) use folders::{BuildFolders, Kept};
+use profile::Profile;
 pub(crate) use registry::Registry;
 use sources::SourceError;
 use toolchain::{Toolchain, ToolchainError, Toolchains};
@@ -119,29 +117,28 @@ pub(crate) struct Builder {
     pub(crate) toolchains: Toolchains,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) limits: Limits,
-    /// Ends the warm-up that is under way.
-    pub(crate) warming: Mutex<CancellationToken>,
 }
 
 impl Builder {
-    /// Builds the files at `files`, telling `event` how it goes.
+    /// Builds the files at `files`, telling `event` how it goes. An optimised build that follows a fast one is made when
+    /// nobody waits, and at a priority as low.
     pub(crate) async fn build(
         &self,
         meta: &Meta,
         files: &Path,
+        kind: BuildKind,
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(Digest, Manifest), BuildError> {
-        // Warming up is for idle times.
-        self.warming.lock().unwrap_or_else(PoisonError::into_inner).cancel();
         let stage = |stage, message: &str| event(Event::Stage { stage, message: message.to_owned() });
-        let prepared = self.prepare(meta, files, event, cancel).await?;
+        let prepared = self.prepare(meta, files, kind, event, cancel).await?;
         let run = prepared.run(self, meta);
-        if self.sandbox.has_view() && shared::is_new(&prepared.folder.target) {
+        if self.sandbox.has_view() && run.can_share() && shared::is_new(&prepared.folder.target, &prepared.profile.folder) {
             stage(Stage::Compile, "compiling dependencies");
             run.take_dependencies(event, cancel).await?;
         }
-        stage(Stage::Compile, "compiling");
+        stage(Stage::Compile, if kind == BuildKind::Fast { "compiling" } else { "compiling, optimised" });
+        prepared.forget_other_kind().await?;
         let built = run.compile(event, cancel).await?;
         let stored = self.artifacts.store(&prepared.folder.target, &built, self.limits.max_artifact_bytes).await?;
         let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
@@ -160,6 +157,7 @@ impl Builder {
         &self,
         meta: &Meta,
         files: &Path,
+        kind: BuildKind,
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<Prepared, BuildError> {
@@ -168,16 +166,17 @@ impl Builder {
         let folder = self.folders.open(meta.project_id, self.uids.build(meta.project_id)).await?;
         let (from, to) = (files.to_path_buf(), folder.tree.clone());
         blocking(move || tree::synchronise(&from, &to)).await?;
-        let toolchain = {
+        let (toolchain, profile) = {
             let (tree, index, toolchains) = (folder.tree.clone(), meta.index.clone(), self.toolchains.clone());
             blocking(move || {
                 Ok(sources::check(&tree, &tree.join(&index.workspace_root).join("Cargo.lock"))
                     .map_err(BuildError::from)
-                    .and_then(|()| Ok(toolchains.for_files(&tree, &index.package_root)?)))
+                    .and_then(|()| Ok(toolchains.for_files(&tree, &index.package_root)?))
+                    .map(|toolchain| (toolchain, Profile::of(&tree, &index, kind))))
             })
             .await??
         };
-        let prepared = Prepared { folder, toolchain };
+        let prepared = Prepared { folder, toolchain, profile };
         stage(Stage::Fetch, "fetching dependencies");
         prepared.run(self, meta).fetch(event, cancel).await?;
         if self.uids.fetch().is_some() {
@@ -192,11 +191,19 @@ impl Builder {
 struct Prepared {
     folder: BuildFolder,
     toolchain: Toolchain,
+    profile: Profile,
 }
 
 impl Prepared {
     fn run<'a>(&'a self, builder: &'a Builder, meta: &'a Meta) -> CargoRun<'a> {
-        CargoRun { builder, folder: &self.folder, toolchain: &self.toolchain, meta }
+        CargoRun { builder, folder: &self.folder, toolchain: &self.toolchain, profile: &self.profile, meta }
+    }
+
+    /// Where the build before was of the other kind, removes what it left.
+    async fn forget_other_kind(&self) -> io::Result<()> {
+        let (target, profile) = (self.folder.target.clone(), self.profile.folder.clone());
+        let kind = self.profile.kind;
+        blocking(move || outputs::turn(&target, &profile, kind)).await
     }
 }
 

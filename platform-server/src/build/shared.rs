@@ -19,18 +19,25 @@ use std::{
 
 use super::skeleton::Skeleton;
 
-/// How the folders here begin; a project's is a number.
+/// How the folders here begin; a project's is a number. Then come the profile and the key.
 const PREFIX: &str = "shared-";
 /// cargo's folders that hold compiled units.
 const UNITS: [&str; 3] = [".fingerprint", "build", "deps"];
 /// A file that stands in a set of the platform's own choice.
 const OURS: &str = "ours";
+/// Characters of the key in a folder's name.
+const KEY: usize = 32;
 /// Characters of the hash behind a unit's name.
 const HASH: usize = 16;
 
 /// The name of the folder for these dependencies.
 pub(super) fn name(skeleton: &Skeleton) -> String {
-    format!("{PREFIX}{}", &skeleton.key.as_str()[..32])
+    format!("{PREFIX}{}-{}", skeleton.profile, &skeleton.key.as_str()[..KEY])
+}
+
+/// Whether the folder of this name holds what is compiled with this profile.
+fn is_of_profile(name: &str, profile: &str) -> bool {
+    name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-')).is_some_and(|(of, key)| of == profile && key.len() == KEY)
 }
 
 /// Who chose which packages there are in a set.
@@ -41,14 +48,14 @@ pub(super) enum ChosenBy {
     Platform,
 }
 
-/// The kept sets: name, packages, and who chose them.
-fn sets(root: &Path) -> io::Result<Vec<(String, String, ChosenBy)>> {
+/// The kept sets of a profile: name, packages, and who chose them.
+fn sets(root: &Path, profile: &str) -> io::Result<Vec<(String, String, ChosenBy)>> {
     let mut sets = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         // One that is just being removed has no list.
-        if name.starts_with(PREFIX)
+        if is_of_profile(&name, profile)
             && let Ok(list) = fs::read_to_string(entry.path().join("packages"))
         {
             let ours = entry.path().join(OURS).exists();
@@ -58,10 +65,10 @@ fn sets(root: &Path) -> io::Result<Vec<(String, String, ChosenBy)>> {
     Ok(sets)
 }
 
-/// The kept set with most of `packages`, provided that it has no other, or is the platform's own.
-pub(super) fn best(root: &Path, packages: &BTreeSet<String>) -> io::Result<Option<String>> {
+/// The kept set with most of these packages, provided that it has no other, or is the platform's own.
+pub(super) fn best(root: &Path, profile: &str, packages: &BTreeSet<String>) -> io::Result<Option<String>> {
     let mut best = (0, None);
-    for (name, list, chosen_by) in sets(root)? {
+    for (name, list, chosen_by) in sets(root, profile)? {
         let of_use = list.lines().filter(|package| packages.contains(*package)).count();
         if of_use > best.0 && (chosen_by == ChosenBy::Platform || of_use == list.lines().count()) {
             best = (of_use, Some(name));
@@ -71,8 +78,8 @@ pub(super) fn best(root: &Path, packages: &BTreeSet<String>) -> io::Result<Optio
 }
 
 /// Whether a kept set has all of these.
-pub(super) fn covers(root: &Path, packages: &BTreeSet<String>) -> io::Result<bool> {
-    Ok(sets(root)?.iter().any(|(_, list, _)| {
+pub(super) fn covers(root: &Path, profile: &str, packages: &BTreeSet<String>) -> io::Result<bool> {
+    Ok(sets(root, profile)?.iter().any(|(_, list, _)| {
         let list: BTreeSet<&str> = list.lines().collect();
         packages.iter().all(|package| list.contains(package.as_str()))
     }))
@@ -82,16 +89,16 @@ pub(super) fn covers(root: &Path, packages: &BTreeSet<String>) -> io::Result<boo
 pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by: ChosenBy) -> io::Result<()> {
     let parent = folder.parent().unwrap_or(folder);
     let fresh = tempfile::Builder::new().prefix(".tmp").tempdir_in(parent)?;
-    let release = fresh.path().join("target/release");
-    fs::create_dir_all(&release)?;
+    let profile = skeleton.profile.as_str();
+    let kept = fresh.path().join("target").join(profile);
+    fs::create_dir_all(&kept)?;
     for units in UNITS {
-        let to = release.join(units);
+        let to = kept.join(units);
         fs::create_dir(&to)?;
-        let Some(from) = real_folder(target, &["release", units])? else { continue };
+        let Some(from) = real_folder(target, &[profile, units])? else { continue };
         for entry in fs::read_dir(from)? {
             let entry = entry?;
-            let kept = if units == "deps" { true } else { is_unit_of(&entry.file_name(), &skeleton.kept) };
-            if kept {
+            if units == "deps" || is_unit_of(&entry.file_name(), &skeleton.kept) {
                 fs::rename(entry.path(), to.join(entry.file_name()))?;
             }
         }
@@ -106,7 +113,7 @@ pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by:
         fs::write(fresh.path().join(OURS), "")?;
     }
     fs::write(fresh.path().join("used"), "")?;
-    own(&release)?;
+    own(&kept)?;
     match fs::rename(fresh.path(), folder) {
         // Another build was faster; its units are as good.
         Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => Ok(()),
@@ -121,7 +128,7 @@ pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by:
 
 /// A folder below one that a build could write to. The server would follow a link that a build left there to wherever the
 /// server itself may go, so a link on the way is an error.
-fn real_folder(target: &Path, way: &[&str]) -> io::Result<Option<PathBuf>> {
+pub(super) fn real_folder(target: &Path, way: &[&str]) -> io::Result<Option<PathBuf>> {
     let mut path = target.to_path_buf();
     for name in way {
         path.push(name);
@@ -137,9 +144,18 @@ fn real_folder(target: &Path, way: &[&str]) -> io::Result<Option<PathBuf>> {
 
 /// `name-0123456789abcdef`: a unit of a package whose name is among these.
 fn is_unit_of(file: &std::ffi::OsStr, names: &BTreeSet<String>) -> bool {
-    file.to_str()
-        .and_then(|file| file.rsplit_once('-'))
-        .is_some_and(|(name, hash)| hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit()) && names.contains(name))
+    hashed(file).is_some_and(|name| names.contains(name))
+}
+
+/// Whether a file's name, without its extension, ends with a unit's hash.
+pub(super) fn is_hashed(stem: &std::ffi::OsStr) -> bool {
+    hashed(stem).is_some()
+}
+
+/// What stands before the hash.
+fn hashed(stem: &std::ffi::OsStr) -> Option<&str> {
+    let (name, hash) = stem.to_str()?.rsplit_once('-')?;
+    (hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit())).then_some(name)
 }
 
 /// Takes what a build made: it is the server's from now on, and nothing but folders and plain files.
@@ -192,9 +208,9 @@ fn copy(from: &Path, to: &Path, uid: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether cargo has not built anything in this target folder yet.
-pub(super) fn is_new(target: &Path) -> bool {
-    !target.join("release").exists()
+/// Whether cargo has not built anything with this profile in this target folder yet.
+pub(super) fn is_new(target: &Path, profile: &str) -> bool {
+    !target.join(profile).exists()
 }
 
 /// Empties the target folder.
@@ -231,7 +247,7 @@ mod tests {
         for (file, text) in [("Cargo.lock", lock), ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\n")] {
             fs::write(folder.path().join(file), text).unwrap();
         }
-        Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1").unwrap().unwrap().all
+        Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1", "release").unwrap().unwrap().all
     }
 
     fn write(path: PathBuf, text: &str) {
@@ -264,7 +280,8 @@ mod tests {
         assert_eq!(names("deps"), ["liba-0123456789abcdef.rlib"]);
         let library = copied.path().join("release/deps/liba-0123456789abcdef.rlib");
         assert_eq!(library.metadata().unwrap().modified().unwrap(), old);
-        assert!(covers(store.path(), &skeleton().packages).unwrap());
+        assert!(covers(store.path(), "release", &skeleton().packages).unwrap());
+        assert!(!covers(store.path(), "dist", &skeleton().packages).unwrap());
     }
 
     #[test]
@@ -286,15 +303,16 @@ mod tests {
     #[test]
     fn a_set_is_a_base_only_for_who_has_all_of_it_unless_it_is_the_platforms() {
         let root = tempfile::tempdir().unwrap();
+        let name = |name: &str| format!("shared-release-{name:0>32}");
         let packages = |names: &str| names.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
-        for (set, list) in [("shared-small", "a\n"), ("shared-large", "a\nb\n"), ("shared-other", "a\nb\nc\nevil\n")] {
-            write(root.path().join(set).join("packages"), list);
+        for (set, list) in [("small", "a\n"), ("large", "a\nb\n"), ("other", "a\nb\nc\nevil\n")] {
+            write(root.path().join(name(set)).join("packages"), list);
         }
-        let best = |names| best(root.path(), &packages(names)).unwrap();
-        assert_eq!(best("a b c").as_deref(), Some("shared-large"));
-        assert_eq!(best("a").as_deref(), Some("shared-small"));
+        let best = |names| best(root.path(), "release", &packages(names)).unwrap();
+        assert_eq!(best("a b c"), Some(name("large")));
+        assert_eq!(best("a"), Some(name("small")));
         assert_eq!(best("x"), None);
-        write(root.path().join("shared-other").join(OURS), "");
-        assert_eq!(best("a b c").as_deref(), Some("shared-other"));
+        write(root.path().join(name("other")).join(OURS), "");
+        assert_eq!(best("a b c"), Some(name("other")));
     }
 }

@@ -30,6 +30,8 @@ const SECTIONS: [&str; 9] =
 pub(super) struct Skeleton {
     /// The same for apps whose dependencies are compiled in the same way.
     pub(super) key: Digest,
+    /// The folder of the profile that they are compiled with.
+    pub(super) profile: String,
     /// Every package that is a dependency, with what pins its content, sorted.
     pub(super) packages: BTreeSet<String>,
     /// Names of the packages whose units may be kept: none is called as a package that is not a dependency.
@@ -53,14 +55,8 @@ pub(super) struct Skeletons {
 
 impl Skeleton {
     /// Looks at a build tree for the dependencies of the package `app`. `None`: they cannot be compiled apart, or could
-    /// bring their own programs. `compiler` says which compiler it is.
-    pub(super) fn of(tree: &Path, lockfile: &Path, app: &str, compiler: &str) -> io::Result<Option<Skeletons>> {
-        let Some(foreign) = Self::with(tree, lockfile, app, compiler, false)? else { return Ok(None) };
-        let Some(all) = Self::with(tree, lockfile, app, compiler, true)? else { return Ok(None) };
-        Ok(Some(Skeletons { foreign: (!all.library_files.is_empty()).then_some(foreign), all }))
-    }
-
-    fn with(tree: &Path, lockfile: &Path, app: &str, compiler: &str, libraries: bool) -> io::Result<Option<Self>> {
+    /// bring their own programs. `compiler` says which compiler it is, `profile` is the folder of the profile.
+    pub(super) fn of(tree: &Path, lockfile: &Path, app: &str, compiler: &str, profile: &str) -> io::Result<Option<Skeletons>> {
         let Ok(lock) = super::sources::read(lockfile, "Cargo.lock") else { return Ok(None) };
         let Some(lock) = Lock::of(&lock, app) else { return Ok(None) };
         let mut files = Files::default();
@@ -68,7 +64,15 @@ impl Skeleton {
             return Ok(None);
         }
         files.copied.push(lockfile.strip_prefix(tree).unwrap_or(lockfile).to_path_buf());
-        let (mut packages, mut kept, mut others) = (lock.packages, lock.names, files.packages.clone());
+        // Sorted: where the manifests stand says nothing about what they depend on.
+        files.manifests.sort();
+        let foreign = Self::with(tree, &lock, &files, compiler, profile, false)?;
+        let all = Self::with(tree, &lock, &files, compiler, profile, true)?;
+        Ok(Some(Skeletons { foreign: (!all.library_files.is_empty()).then_some(foreign), all }))
+    }
+
+    fn with(tree: &Path, lock: &Lock, files: &Files, compiler: &str, profile: &str, libraries: bool) -> io::Result<Self> {
+        let (mut packages, mut kept, mut others) = (lock.packages.clone(), lock.names.clone(), files.packages.clone());
         let mut library_files = BTreeSet::new();
         for name in lock.libraries.iter().filter(|_| libraries) {
             // Of two of one name, who is to say which it is.
@@ -79,19 +83,24 @@ impl Skeleton {
             library_files.extend(own);
             kept.insert(name.clone());
         }
-        files.emptied.retain(|file| !library_files.contains(file));
         kept.retain(|name| !others.contains_key(name));
         let mut hash = Sha256::new();
-        // Sorted: where the manifests stand says nothing about what they depend on.
-        files.manifests.sort();
         for part in
             std::iter::once(compiler).chain(packages.iter().map(String::as_str)).chain(files.manifests.iter().map(String::as_str))
         {
             hash.update(part);
             hash.update([0]);
         }
-        let (copied, emptied) = (files.copied, files.emptied);
-        Ok(Some(Self { key: Digest::new(&hash.finalize()), packages, kept, library_files, copied, emptied }))
+        let emptied = files.emptied.iter().filter(|file| !library_files.contains(*file)).cloned().collect();
+        Ok(Self {
+            key: Digest::new(&hash.finalize()),
+            profile: profile.to_owned(),
+            packages,
+            kept,
+            library_files,
+            copied: files.copied.clone(),
+            emptied,
+        })
     }
 
     /// Writes it to the folder `to`.
@@ -270,7 +279,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let skeleton = Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1").unwrap();
+        let skeleton = Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1", "release").unwrap();
         (folder, skeleton)
     }
 

@@ -4,9 +4,9 @@
 //! What is compiled is a template of the platform's own (`warm/`). Its lockfile is that of `examples/hello-axum`, as far as
 //! the two have the same packages.
 
-use std::{fs, sync::Arc, sync::PoisonError};
+use std::{fs, sync::Arc};
 
-use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex, ProjectName};
+use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex, BuildKind, BuildMode, ProjectName};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -26,17 +26,8 @@ const PROJECT_ID: i64 = 0;
 
 impl Builder {
     /// Compiles the template's dependencies for everybody, unless that has been done, or a build that somebody waits for
-    /// ends it. `false`: it was ended.
-    pub(crate) async fn warm_up(&self, stop: &CancellationToken) -> Result<bool, BuildError> {
-        let cancel = stop.child_token();
-        *self.warming.lock().unwrap_or_else(PoisonError::into_inner) = cancel.clone();
-        match self.try_warm_up(&cancel).await {
-            Err(BuildError::Cancelled) => Ok(false),
-            other => other.map(|()| true),
-        }
-    }
-
-    async fn try_warm_up(&self, cancel: &CancellationToken) -> Result<(), BuildError> {
+    /// ends it.
+    pub(crate) async fn warm_up(&self, cancel: &CancellationToken) -> Result<(), BuildError> {
         if !self.sandbox.has_view() {
             return Ok(());
         }
@@ -53,12 +44,12 @@ impl Builder {
         .await?;
         let meta = meta();
         let quiet = |_| {};
-        let prepared = self.prepare(&meta, files.path(), &quiet, cancel).await?;
+        let prepared = self.prepare(&meta, files.path(), BuildKind::Fast, &quiet, cancel).await?;
         let run = prepared.run(self, &meta);
         let Some(Skeletons { all, .. }) = run.skeletons().await? else { return Ok(()) };
         let skeleton: Arc<Skeleton> = Arc::new(all);
-        let (folders, packages) = (self.folders.clone(), skeleton.packages.clone());
-        if !blocking(move || folders.covers(&packages)).await? {
+        let (folders, wanted) = (self.folders.clone(), Arc::clone(&skeleton));
+        if !blocking(move || folders.covers(&wanted)).await? {
             tracing::info!("idle: compiling what a first app needs");
             run.share_dependencies(&skeleton, ChosenBy::Platform, &quiet, cancel).await?;
             tracing::info!("warmed up");
@@ -80,6 +71,7 @@ fn meta() -> Meta {
         binary: None,
         features: Vec::new(),
         no_default_features: false,
+        profile: None,
     };
     #[expect(clippy::expect_used, reason = "a constant that is one")]
     let project: ProjectName = NAME.parse().expect("a DNS label");
@@ -90,6 +82,7 @@ fn meta() -> Meta {
         project,
         archive: Digest::new(&Sha256::digest(LOCKFILE)),
         secrets: None,
+        build: BuildMode::Fast,
         index,
         created_at_ms: 0,
         updated_at_ms: 0,

@@ -1,10 +1,10 @@
 //! Rows of `project` and `deployment`.
 
-use platform_wire::{ArchiveIndex, ProjectName, Resource, State};
+use platform_wire::{ArchiveIndex, BuildMode, ProjectName, Resource, State};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Db, DbError, ResourceRow, now_ms, resources};
-use crate::deployment::{Built, Deployed, Deployment, Digest, Failed, Loaded, Meta, Queued};
+use crate::deployment::{Built, Deployed, Deployment, Digest, Failed, Loaded, Meta, Optimised, Queued};
 
 /// A project that is not deleted.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub(crate) struct NewDeployment {
     pub(crate) index: ArchiveIndex,
     /// The set of secrets that it names, if it names one.
     pub(crate) secrets: Option<String>,
+    pub(crate) build: BuildMode,
 }
 
 const SELECT: &str = "SELECT d.*, p.name AS project_name FROM deployment d JOIN project p ON p.id = d.project_id";
@@ -46,11 +47,13 @@ fn deployment(row: &Row<'_>) -> Result<Deployment, DbError> {
         archive: text("archive")?.parse().map_err(corrupt)?,
         index: serde_json::from_str(&text("archive_index")?).map_err(corrupt)?,
         secrets: row.get("secrets")?,
+        build: text("build")?.parse().map_err(corrupt)?,
         created_at_ms: row.get("created_at")?,
         updated_at_ms: row.get("updated_at")?,
     };
     let built = |meta: Meta| -> Result<Built, DbError> {
         Ok(Built {
+            optimised: optimised(row, meta.build)?,
             meta,
             artifact: text("artifact")?.parse().map_err(corrupt)?,
             manifest: serde_json::from_str(&text("manifest")?).map_err(corrupt)?,
@@ -65,6 +68,16 @@ fn deployment(row: &Row<'_>) -> Result<Deployment, DbError> {
         "error" => Deployment::Error(Failed { meta, failure: serde_json::from_str(&text("failure")?).map_err(corrupt)? }),
         "deleted" => Deployment::Deleted(meta),
         other => return Err(corrupt(format!("state `{other}`"))),
+    })
+}
+
+fn optimised(row: &Row<'_>, build: BuildMode) -> Result<Optimised, DbError> {
+    let (artifact, failure): (Option<String>, Option<String>) = (row.get("optimised")?, row.get("optimised_failure")?);
+    Ok(match (build, artifact, failure) {
+        (BuildMode::Fast | BuildMode::Optimised, ..) => Optimised::NotWanted,
+        (BuildMode::Both, Some(artifact), _) => Optimised::Ready(artifact.parse().map_err(corrupt)?),
+        (BuildMode::Both, None, Some(failure)) => Optimised::Failed(failure),
+        (BuildMode::Both, None, None) => Optimised::Wanted,
     })
 }
 
@@ -130,9 +143,9 @@ impl Db {
             let secrets = super::secrets::choose(&transaction, project_id, new.secrets)?;
             let index = serde_json::to_string(&new.index).map_err(corrupt)?;
             transaction.execute(
-                "INSERT INTO deployment (id, project_id, state, archive, archive_index, secrets, created_at, updated_at)
-                 VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?6)",
-                params![new.id, project_id, new.archive.as_str(), index, secrets, now],
+                "INSERT INTO deployment (id, project_id, state, archive, archive_index, secrets, build, created_at, updated_at)
+                 VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?7, ?7)",
+                params![new.id, project_id, new.archive.as_str(), index, secrets, new.build.as_str(), now],
             )?;
             let stored = select(&transaction, "WHERE d.id = ?1", [&new.id])?;
             transaction.commit()?;
@@ -166,6 +179,64 @@ impl Db {
             swap(&transaction, State::Loaded, &Deployment::Deployed(deployed.clone()))?;
             transaction.commit()?;
             Ok((deployed, old))
+        })
+        .await
+    }
+
+    /// Stores how the optimised build of what is deployed ended. [`DbError::Changed`] when it does not serve any more.
+    pub(crate) async fn set_optimised(&self, seq: i64, ended: Result<Digest, String>) -> Result<(), DbError> {
+        self.call(move |db| {
+            let (artifact, failure) = match &ended {
+                Ok(digest) => (Some(digest.as_str()), None),
+                Err(why) => (None, Some(why)),
+            };
+            // When it went live is what its age is told by, so that time stays.
+            let sql = "UPDATE deployment SET optimised = ?2, optimised_failure = ?3 WHERE seq = ?1 AND state = 'deployed'";
+            if db.execute(sql, params![seq, artifact, failure])? == 1 { Ok(()) } else { Err(DbError::Changed) }
+        })
+        .await
+    }
+
+    /// What serves and still waits for its optimised build; the one that has waited longest.
+    pub(crate) async fn to_optimise(&self) -> Result<Option<Built>, DbError> {
+        self.call(|db| {
+            let found = select(
+                db,
+                "WHERE d.state = 'deployed' AND d.build = 'both' AND d.optimised IS NULL AND d.optimised_failure IS NULL
+                 ORDER BY d.updated_at LIMIT 1",
+                [],
+            )?;
+            Ok(found.into_iter().find_map(|deployment| match deployment {
+                Deployment::Deployed(Deployed { built }) => Some(built),
+                _ => None,
+            }))
+        })
+        .await
+    }
+
+    /// What the project serves, where that is made of this very archive, secrets and kind of build, and nothing newer is on
+    /// its way.
+    pub(crate) async fn same(
+        &self,
+        project: ProjectName,
+        archive: Digest,
+        secrets: Option<String>,
+        build: BuildMode,
+    ) -> Result<Option<Deployed>, DbError> {
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            let Some(project) = find_project(&transaction, &project)? else { return Ok(None) };
+            let Some(serving) = serving(&transaction, project.id)? else { return Ok(None) };
+            let secrets = super::secrets::choose(&transaction, project.id, secrets)?;
+            let newer: bool = transaction.query_row(
+                "SELECT EXISTS (SELECT 1 FROM deployment WHERE project_id = ?1 AND seq > ?2
+                 AND (state IN ('queued', 'loaded') OR (state = 'built' AND superseded_by IS NULL)))",
+                params![project.id, serving.built.meta.seq],
+                |row| row.get(0),
+            )?;
+            let meta = &serving.built.meta;
+            let same = !newer && meta.archive == archive && meta.secrets == secrets && meta.build == build;
+            Ok(same.then_some(serving))
         })
         .await
     }

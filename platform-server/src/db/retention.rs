@@ -54,12 +54,13 @@ impl Db {
     /// The digests of all files that some deployment still needs.
     pub(crate) async fn kept_files(&self) -> Result<Kept, DbError> {
         self.call(|db| {
-            let digests = |column: &str| -> Result<HashSet<String>, DbError> {
+            let digests = |column: &str| -> Result<Vec<String>, DbError> {
                 let sql = format!("SELECT DISTINCT {column} FROM deployment WHERE files_removed = 0 AND {column} IS NOT NULL");
                 let found = db.prepare(&sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
                 Ok(found)
             };
-            Ok(Kept { archives: digests("archive")?, artifacts: digests("artifact")? })
+            let artifacts = [digests("artifact")?, digests("optimised")?].concat();
+            Ok(Kept { archives: digests("archive")?.into_iter().collect(), artifacts: artifacts.into_iter().collect() })
         })
         .await
     }

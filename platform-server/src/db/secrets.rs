@@ -41,6 +41,15 @@ impl Db {
         self.call(|db| Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM secret_set)", [], |row| row.get(0))?)).await
     }
 
+    /// The project's newest set, as it was stored, and its id.
+    pub(crate) async fn newest_secrets(&self, project_id: i64) -> Result<Option<(String, Vec<u8>)>, DbError> {
+        self.call(move |db| {
+            let sql = "SELECT id, sealed FROM secret_set WHERE project_id = ?1 ORDER BY seq DESC LIMIT 1";
+            Ok(db.query_row(sql, [project_id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+        })
+        .await
+    }
+
     /// A set of the project as it was stored; `None` where there is none with this id.
     pub(crate) async fn secrets(&self, project_id: i64, id: String) -> Result<Option<Vec<u8>>, DbError> {
         self.call(move |db| {
@@ -79,7 +88,7 @@ pub(super) fn choose(db: &Connection, project_id: i64, named: Option<String>) ->
 
 #[cfg(test)]
 mod tests {
-    use platform_wire::{Failure, FailureKind, State};
+    use platform_wire::{BuildMode, Failure, FailureKind, State};
 
     use super::*;
     use crate::{
@@ -106,6 +115,7 @@ mod tests {
             archive: Digest::new(&[0; 32]),
             index: serde_json::from_str(index).unwrap(),
             secrets: secrets.map(str::to_owned),
+            build: BuildMode::Fast,
         })
         .await
     }

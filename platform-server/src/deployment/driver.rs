@@ -7,7 +7,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use platform_wire::{Event, Failure, FailureKind, Outcome, ProjectName, Resource, Stage, State};
@@ -15,11 +14,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Built, Deployed, Deployment, EventStore, Loaded, Queued,
+    idle::IdleWork,
     instances::Instances,
     launcher::{LaunchError, Launcher},
     policy,
     queue::{Queue, QueueTask},
     retention::Retention,
+    under_way::UnderWay,
 };
 use crate::{
     build::{BuildError, Builder},
@@ -37,14 +38,23 @@ pub(crate) struct Driver {
     pub(crate) events: EventStore,
     pub(crate) queue: Queue,
     pub(crate) retention: Arc<Retention>,
-    /// Deployments that are being driven, and how to stop that.
-    pub(crate) under_way: Mutex<HashMap<String, CancellationToken>>,
+    pub(crate) under_way: UnderWay,
+    pub(crate) idle: IdleWork,
     /// What could not be stored in the database, for those who ask until the next start.
     pub(crate) not_stored: Mutex<HashMap<String, Failure>>,
     /// Starting and swapping happen one at a time for each project.
     pub(crate) swaps: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+}
+
+/// Why an app was not restarted.
+#[derive(Debug)]
+pub(crate) enum NotRestarted {
+    NothingServes,
+    /// It does not start. The instance that served before still does.
+    Failed(LaunchError),
+    Db(DbError),
 }
 
 /// The deployment is no longer this task's: it was deleted, or the server stops.
@@ -60,29 +70,6 @@ impl Driver {
         task.run(builds, self.events.clone(), self.stop.clone(), build, supersede).await;
         self.tasks.close();
         self.tasks.wait().await;
-    }
-
-    /// Has common dependencies compiled, once nothing has been under way for so long.
-    pub(crate) async fn warm_up(self: Arc<Self>, after: Option<Duration>, stop: CancellationToken) {
-        let Some(after) = after else { return };
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(after) => {}
-                () = stop.cancelled() => return,
-            }
-            if !self.under_way().is_empty() {
-                continue;
-            }
-            match self.builder.warm_up(&stop).await {
-                // A deployment came.
-                Ok(false) => {}
-                Ok(true) => return,
-                Err(error) => {
-                    tracing::info!(%error, "common dependencies were not compiled; first deployments will compile them");
-                    return;
-                }
-            }
-        }
     }
 
     /// Takes up every deployment that is not at rest. Routes exist when this returns.
@@ -106,7 +93,7 @@ impl Driver {
 
     /// How a deployment ended that nobody drives any more; `None` while somebody does, or where there is none.
     pub(crate) async fn at_rest(&self, id: &str) -> Result<Option<Outcome>, DbError> {
-        if self.under_way().contains_key(id) {
+        if self.under_way.has(id) {
             return Ok(None);
         }
         if let Some(failure) = self.not_stored.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
@@ -132,7 +119,7 @@ impl Driver {
     }
 
     fn enqueue(&self, queued: Queued) {
-        self.begin(&queued.meta.id);
+        self.under_way.begin(&queued.meta.id);
         self.queue.push(queued);
     }
 
@@ -141,11 +128,12 @@ impl Driver {
         let Some(project) = self.db.project(name.clone()).await? else { return Ok(None) };
         let Some((ids, kept)) = self.db.delete_project(name).await? else { return Ok(None) };
         for id in ids {
-            if let Some(token) = self.under_way().remove(&id) {
+            if let Some(token) = self.under_way.end(&id) {
                 token.cancel();
                 self.events.append(&id, &Event::Finished { outcome: Outcome::Deleted });
             }
         }
+        self.idle.interrupt().await;
         // A start that was under way sees that it was deleted; after it, nothing sets the route again.
         let swap = self.swap_of(project.id);
         let _alone = swap.lock().await;
@@ -154,6 +142,24 @@ impl Driver {
         self.launcher.logs.end(&project.name);
         self.sweep();
         Ok(Some(kept))
+    }
+
+    /// Starts an instance of what the project serves, from the best build that there is, and has it take the place of the
+    /// one that serves now, once it has answered.
+    pub(crate) async fn restart(&self, project_id: i64) -> Result<(), NotRestarted> {
+        let swap = self.swap_of(project_id);
+        let _alone = swap.lock().await;
+        let serving = self.db.serving(project_id).await.map_err(NotRestarted::Db)?;
+        let Some(Deployed { built }) = serving else { return Err(NotRestarted::NothingServes) };
+        let launch = async {
+            let spec = self.launcher.provide(&built, built.best().0).await?;
+            let instance = self.launcher.start(spec).await?;
+            self.launcher.answer(instance, &built).await
+        };
+        let (instance, upstream) = launch.await.map_err(NotRestarted::Failed)?;
+        let target = Target::new(upstream.map_or(TargetState::Background, TargetState::Ready));
+        self.instances.take_over(built, instance, target);
+        Ok(())
     }
 
     /// Ends a deployment that has not come to rest. `false`: it has, or there is none.
@@ -165,7 +171,7 @@ impl Driver {
             Some(Deployment::Loaded(loaded)) => (State::Loaded, loaded.unloaded().failed(failure.clone())),
             _ => return Ok(false),
         };
-        let token = self.token(id);
+        let token = self.under_way.token(id);
         // Only then is its work ended: should it come to rest meanwhile, it has not been cancelled.
         match self.db.swap(from, Deployment::Error(failed)).await {
             Err(DbError::Changed) => return Ok(false),
@@ -190,12 +196,14 @@ impl Driver {
     }
 
     async fn build(self: Arc<Self>, queued: Queued) {
-        let Some(cancel) = self.token(&queued.meta.id) else { return };
+        let Some(cancel) = self.under_way.token(&queued.meta.id) else { return };
+        // Its tree may be this project's, and the machine is for those who wait.
+        self.idle.interrupt().await;
         let (meta, files) = (queued.meta.clone(), self.launcher.files(&queued.meta.id));
         let (events, id) = (self.events.clone(), meta.id.clone());
         let tell = move |event: Event| events.append(&id, &event);
         let storing = self.retention.in_use.hold_to_store(&meta.id);
-        match self.builder.build(&meta, &files, &tell, &cancel).await {
+        match self.builder.build(&meta, &files, meta.build.first(), &tell, &cancel).await {
             Ok((artifact, manifest)) => {
                 let built = queued.built(artifact, manifest);
                 if self.change(State::Queued, Deployment::Built(built.clone())).await.is_ok() {
@@ -220,7 +228,7 @@ impl Driver {
     }
 
     fn spawn_activation(self: &Arc<Self>, built: Built) {
-        let cancel = self.begin(&built.meta.id);
+        let cancel = self.under_way.begin(&built.meta.id);
         let driver = Arc::clone(self);
         self.tasks.spawn(async move {
             let swap = driver.swap_of(built.meta.project_id);
@@ -249,7 +257,7 @@ impl Driver {
         if !built.manifest.resources.is_empty() {
             stage(Stage::Provision, "providing its resources");
         }
-        let spec = match self.launcher.provide(&built).await {
+        let spec = match self.launcher.provide(&built, built.best().0).await {
             Ok(spec) => spec,
             Err(error) => return self.not_launched(State::Built, built, &error).await,
         };
@@ -337,22 +345,9 @@ impl Driver {
     }
 
     fn finish(&self, id: &str, outcome: Outcome) {
-        // Whoever takes the entry out is the one who tells the end: there is one.
-        if self.under_way().remove(id).is_some() {
+        if self.under_way.end(id).is_some() {
             self.events.append(id, &Event::Finished { outcome });
         }
-    }
-
-    fn begin(&self, id: &str) -> CancellationToken {
-        self.under_way().entry(id.to_owned()).or_insert_with(|| self.stop.child_token()).clone()
-    }
-
-    fn token(&self, id: &str) -> Option<CancellationToken> {
-        self.under_way().get(id).cloned()
-    }
-
-    fn under_way(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn swap_of(&self, project_id: i64) -> Arc<tokio::sync::Mutex<()>> {

@@ -6,29 +6,32 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use platform_wire::{LogLevel, LogLine, LogSource, ProjectName, ServiceKind, Serving};
+use platform_wire::{BuildKind, LogLevel, LogLine, LogSource, ProjectName, ServiceKind, Serving};
 use shuttle_abi::Kind;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Built,
+    Built, Optimised,
     launcher::{LaunchError, Launcher},
     policy,
     retention::{Hold, InUse},
 };
 use crate::{
     db::now_ms,
-    proxy::{Routes, Target, TargetState},
+    proxy::{Routes, Target, TargetState, Upstream},
     supervisor::Instance,
 };
 
 /// Instances that are started at the same time after a restart of the server.
 const STARTS_AT_ONCE: usize = 8;
+
+/// What is told of an instance that is as it should be.
+const RUNNING: &str = "running";
 
 /// All keepers.
 #[derive(Debug)]
@@ -53,10 +56,14 @@ struct Keeper {
     task: JoinHandle<()>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Status {
     instance: &'static str,
     restarts: u32,
+    /// What the instance was started from.
+    build: BuildKind,
+    /// As the deployment's, and newer.
+    optimised: Optimised,
 }
 
 impl Instances {
@@ -90,7 +97,8 @@ impl Instances {
     }
 
     fn install(&self, built: Built, instance: Option<Box<dyn Instance>>, target: Arc<Target>) {
-        let status = Arc::new(Mutex::new(Status { instance: "starting", restarts: 0 }));
+        let status = Status { instance: "starting", restarts: 0, build: built.best().1, optimised: built.optimised.clone() };
+        let status = Arc::new(Mutex::new(status));
         let retire = CancellationToken::new();
         let (project_id, project, deployment) = (built.meta.project_id, built.meta.project.clone(), built.meta.id.clone());
         let kind = built.manifest.service.kind;
@@ -133,11 +141,23 @@ impl Instances {
         }
     }
 
+    /// What has become of the optimised build of what serves. The app's next start is from it, if it is ready.
+    pub(crate) fn set_optimised(&self, project_id: i64, deployment: &str, optimised: Optimised) {
+        if let Some(keeper) = self.lock().get(&project_id).filter(|keeper| keeper.deployment == deployment) {
+            keeper.status().optimised = optimised;
+        }
+    }
+
+    /// Whether the project's instance answers requests, or would.
+    pub(crate) fn runs(&self, project_id: i64) -> bool {
+        self.lock().get(&project_id).is_some_and(|keeper| keeper.status().instance == RUNNING)
+    }
+
     /// How the project's instance is.
     pub(crate) fn serving(&self, project_id: i64) -> Option<Serving> {
         let live = self.lock();
         let keeper = live.get(&project_id)?;
-        let status = *keeper.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = keeper.status().clone();
         Some(Serving {
             deployment: keeper.deployment.clone(),
             instance: status.instance.to_owned(),
@@ -146,11 +166,19 @@ impl Instances {
                 Kind::Http => ServiceKind::Http,
                 Kind::Background => ServiceKind::Background,
             },
+            build: status.build,
+            optimised: status.optimised.to_wire(),
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Keeper>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Keeper>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keeper {
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,7 +211,7 @@ impl Keep {
             };
             let ended = match instance {
                 Ok(mut instance) => {
-                    self.set("running");
+                    self.set(RUNNING);
                     tokio::select! {
                         exit = instance.ended() => format!("the app ended by itself ({exit})"),
                         () = self.retire.cancelled() => return self.retire(instance).await,
@@ -205,14 +233,37 @@ impl Keep {
     async fn launch(&self) -> Result<Box<dyn Instance>, String> {
         self.set("starting");
         self.route(TargetState::Starting);
-        let told = |error: LaunchError| error.to_string();
-        let spec = self.launcher.provide(&self.built).await.map_err(told)?;
-        // After what it needs is there: waiting for a database must not keep others from starting.
-        let _permit = self.starts.acquire().await;
-        let instance = self.launcher.start(spec).await.map_err(told)?;
-        let (instance, upstream) = self.launcher.answer(instance, &self.built).await.map_err(told)?;
+        let mut built = self.built.clone();
+        built.optimised = self.status().optimised.clone();
+        let (instance, upstream) = match self.start(&built).await {
+            Err(error) if matches!(built.optimised, Optimised::Ready(_)) => {
+                // Of the same sources: where this one starts, the fault is the other one's.
+                let started = self.start(&self.built_fast()).await.map_err(|_| error.to_string())?;
+                let why = format!("the optimised build does not start, so the fast one serves: {error}");
+                self.log(LogLevel::Error, &why);
+                self.status().optimised = Optimised::Failed(why);
+                started
+            }
+            started => started.map_err(|error| error.to_string())?,
+        };
         self.route(upstream.map_or(TargetState::Background, TargetState::Ready));
         Ok(instance)
+    }
+
+    async fn start(&self, built: &Built) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
+        let (artifact, build) = built.best();
+        let spec = self.launcher.provide(built, artifact).await?;
+        // After what it needs is there: waiting for a database must not keep others from starting.
+        let _permit = self.starts.acquire().await;
+        let instance = self.launcher.start(spec).await?;
+        let started = self.launcher.answer(instance, built).await?;
+        self.status().build = build;
+        Ok(started)
+    }
+
+    /// What it was before there was an optimised build.
+    fn built_fast(&self) -> Built {
+        Built { optimised: Optimised::NotWanted, ..self.built.clone() }
     }
 
     /// Tells the proxy how the instance is. How a background service is makes no difference to it.
@@ -226,16 +277,21 @@ impl Keep {
         // For a pause that a request can wait out, it does.
         self.route(if delay < Duration::from_secs(1) { TargetState::Starting } else { TargetState::Down });
         self.set("crashed");
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).restarts += 1;
+        self.status().restarts += 1;
         let when = if delay.is_zero() { "at once".to_owned() } else { format!("in {:.1} s", delay.as_secs_f32()) };
         tracing::info!(project = %self.built.meta.project, deployment = self.built.meta.id, why, "started again {when}");
+        self.log(LogLevel::Error, &format!("{why}; it is started again {when}"));
+    }
+
+    /// Adds a line of the platform's to the app's log.
+    fn log(&self, level: LogLevel, message: &str) {
         let line = LogLine {
             time_ms: now_ms().unsigned_abs(),
-            level: LogLevel::Error,
+            level,
             source: LogSource::Platform,
             deployment: self.built.meta.id.clone(),
             target: String::new(),
-            message: format!("{why}; it is started again {when}"),
+            message: message.to_owned(),
         };
         if let Err(error) = self.launcher.logs.append(&self.built.meta.project, line) {
             tracing::warn!(%error, "a line could not be added to the app's log");
@@ -251,6 +307,10 @@ impl Keep {
     }
 
     fn set(&self, instance: &'static str) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).instance = instance;
+        self.status().instance = instance;
+    }
+
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

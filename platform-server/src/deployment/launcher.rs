@@ -9,7 +9,7 @@ use std::{
 use platform_wire::{Failure, FailureKind, LogLine};
 
 use super::{
-    Built,
+    Built, Digest,
     probe::Probe,
     settings::{self, Refused},
 };
@@ -54,7 +54,7 @@ impl LaunchError {
         }
     }
 
-    fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         match self {
             Self::Provision(error) => error.hint(),
             Self::Start(StartError::Io(_)) => "the server's log has more".into(),
@@ -90,8 +90,8 @@ impl Launcher {
         files(&self.deployments, id)
     }
 
-    /// Provisions, and describes the instance.
-    pub(crate) async fn provide(&self, built: &Built) -> Result<InstanceSpec, LaunchError> {
+    /// Provisions, and describes an instance that is started from `artifact`.
+    pub(crate) async fn provide(&self, built: &Built, artifact: &Digest) -> Result<InstanceSpec, LaunchError> {
         let meta = &built.meta;
         settings::check(&built.manifest.service)?;
         if let Some(gid) = self.uids.app(meta.project_id) {
@@ -103,7 +103,7 @@ impl Launcher {
             deployment: meta.id.clone(),
             crate_name: built.manifest.crate_name.clone(),
             url: self.address.url(&meta.project),
-            artifact: self.artifacts.path(&built.artifact),
+            artifact: self.artifacts.path(artifact),
             executable: meta.index.binary.is_some(),
             workdir: self.files(&meta.id).join(meta.package_folder()),
             listen: built.manifest.service.listen,

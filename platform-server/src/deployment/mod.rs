@@ -17,9 +17,11 @@
 //! - [`instances`]: keeps what is deployed running, and restarts it when it ends.
 //! - [`retention`]: how long files are kept.
 //! - [`events`]: what a client follows.
+//! - [`under_way`]: which deployments somebody drives; when none, [`idle`] has work of its own.
 
 pub(crate) mod driver;
 pub(crate) mod events;
+pub(crate) mod idle;
 pub(crate) mod instances;
 pub(crate) mod launcher;
 pub(crate) mod policy;
@@ -28,7 +30,8 @@ pub(crate) mod queue;
 pub(crate) mod retention;
 mod settings;
 pub(crate) mod state;
+pub(crate) mod under_way;
 
 pub(crate) use driver::Driver;
 pub(crate) use events::EventStore;
-pub(crate) use state::{Built, Deployed, Deployment, Digest, Failed, Loaded, Meta, Queued};
+pub(crate) use state::{Built, Deployed, Deployment, Digest, Failed, Loaded, Meta, Optimised, Queued};

@@ -162,7 +162,7 @@ fn remove_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use platform_wire::{Failure, FailureKind, State};
+    use platform_wire::{BuildMode, Failure, FailureKind, State};
     use shuttle_abi::{Kind, Listen, Manifest, ServiceManifest, Settings};
 
     use super::*;
@@ -215,6 +215,7 @@ mod tests {
                 archive: digest(id),
                 index: serde_json::from_str(INDEX).unwrap(),
                 secrets: None,
+                build: BuildMode::Both,
             };
             self.retention.db.create_deployment(new).await.unwrap()
         }

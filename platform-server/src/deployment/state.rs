@@ -3,7 +3,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use platform_wire::{ArchiveIndex, Failure, ProjectName, State};
+use platform_wire::{ArchiveIndex, BuildKind, BuildMode, Failure, LaterBuild, ProjectName, State};
 use shuttle_abi::{Kind, Manifest};
 
 /// SHA-256 of a stored file, lower-case hexadecimal: its name.
@@ -45,6 +45,7 @@ pub(crate) struct Meta {
     pub(crate) index: ArchiveIndex,
     /// Id of the set of secrets that it is started with.
     pub(crate) secrets: Option<String>,
+    pub(crate) build: BuildMode,
     pub(crate) created_at_ms: i64,
     pub(crate) updated_at_ms: i64,
 }
@@ -61,7 +62,18 @@ pub(crate) struct Built {
     pub(crate) meta: Meta,
     pub(crate) artifact: Digest,
     pub(crate) manifest: Manifest,
+    pub(crate) optimised: Optimised,
     pub(crate) superseded_by: Option<String>,
+}
+
+/// The optimised build that follows a fast one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Optimised {
+    NotWanted,
+    Wanted,
+    Ready(Digest),
+    /// Why there is none.
+    Failed(String),
 }
 
 /// Its process runs and has not answered yet.
@@ -96,7 +108,8 @@ pub(crate) enum Deployment {
 
 impl Queued {
     pub(crate) fn built(self, artifact: Digest, manifest: Manifest) -> Built {
-        Built { meta: self.meta, artifact, manifest, superseded_by: None }
+        let optimised = if self.meta.build == BuildMode::Both { Optimised::Wanted } else { Optimised::NotWanted };
+        Built { meta: self.meta, artifact, manifest, optimised, superseded_by: None }
     }
 
     pub(crate) fn failed(self, failure: Failure) -> Failed {
@@ -110,6 +123,14 @@ impl Built {
         self.manifest.service.kind == Kind::Http
     }
 
+    /// What its instances are started from: the optimised artifact, once there is one.
+    pub(crate) fn best(&self) -> (&Digest, BuildKind) {
+        match &self.optimised {
+            Optimised::Ready(artifact) => (artifact, BuildKind::Optimised),
+            Optimised::NotWanted | Optimised::Wanted | Optimised::Failed(_) => (&self.artifact, self.meta.build.first()),
+        }
+    }
+
     pub(crate) fn loaded(self) -> Loaded {
         Loaded { built: self }
     }
@@ -120,6 +141,18 @@ impl Built {
 
     pub(crate) fn superseded(self, by: String) -> Self {
         Self { superseded_by: Some(by), ..self }
+    }
+}
+
+impl Optimised {
+    /// As a client sees it.
+    pub(crate) fn to_wire(&self) -> Option<LaterBuild> {
+        match self {
+            Self::NotWanted => None,
+            Self::Wanted => Some(LaterBuild::Waiting),
+            Self::Ready(_) => Some(LaterBuild::Ready),
+            Self::Failed(why) => Some(LaterBuild::Failed { message: why.clone() }),
+        }
     }
 }
 

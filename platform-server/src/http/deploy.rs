@@ -10,7 +10,7 @@ use axum::{
     http::StatusCode,
 };
 use futures_util::StreamExt;
-use platform_wire::{ArchiveIndex, Deployment, ProjectName};
+use platform_wire::{ArchiveIndex, BuildMode, Deployment, ProjectName};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -20,7 +20,7 @@ use crate::{
     archive::unpack,
     build::blocking,
     db::{NewDeployment, now_ms},
-    deployment::{Digest, launcher::files},
+    deployment::{self, Digest, launcher::files},
     provision::secret,
 };
 
@@ -32,6 +32,10 @@ pub(super) struct Parameters {
     project: Option<String>,
     /// Id of a set of secrets.
     secrets: Option<String>,
+    build: Option<String>,
+    /// Whether it is built though it is the very same as what serves.
+    #[serde(default)]
+    force: bool,
 }
 
 pub(super) async fn deploy(
@@ -42,6 +46,7 @@ pub(super) async fn deploy(
     let name =
         parameters.project.ok_or_else(|| Error::bad_request("the parameter `project` is missing: POST /deploy?project=NAME"))?;
     let project: ProjectName = name.parse()?;
+    let build = parameters.build.as_deref().map_or(Ok(BuildMode::default()), str::parse)?;
     if api.stop.is_cancelled() {
         return Err(Error::stopping());
     }
@@ -54,25 +59,45 @@ pub(super) async fn deploy(
         drain(&mut pieces, api.limits.max_archive_bytes).await;
     }
     let (archive, digest) = received?;
+    let wanted = Wanted { project, archive: digest, secrets: parameters.secrets, build };
+    if !parameters.force
+        && let Some(serving) = unchanged(&api, &wanted).await?
+    {
+        return Ok((StatusCode::OK, Json(serving)));
+    }
     // In a task of its own: a client that goes away now has sent everything, and nothing must be left half done.
-    let accepting = tokio::spawn(async move { accept(&api, project, parameters.secrets, archive, digest).await });
+    let accepting = tokio::spawn(async move { accept(&api, wanted, archive).await });
     let deployment = accepting.await.map_err(io::Error::other)??;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
-/// Puts the files in place and the deployment into the queue: both, or neither.
-async fn accept(
-    api: &Arc<Api>,
+/// What is asked for.
+struct Wanted {
     project: ProjectName,
+    archive: Digest,
     secrets: Option<String>,
-    archive: tempfile::NamedTempFile,
-    digest: Digest,
-) -> Result<Deployment, Error> {
+    build: BuildMode,
+}
+
+/// What serves already, where it is made of the same and runs. One that crashes is made anew.
+async fn unchanged(api: &Api, wanted: &Wanted) -> Result<Option<Deployment>, Error> {
+    let Wanted { project, archive, secrets, build } = wanted;
+    let Some(serving) = api.db.same(project.clone(), archive.clone(), secrets.clone(), *build).await? else { return Ok(None) };
+    if !api.driver.instances.runs(serving.built.meta.project_id) {
+        return Ok(None);
+    }
+    let url = api.driver.launcher.address.url(project);
+    Ok(Some(deployment::Deployment::Deployed(serving).to_wire(url)))
+}
+
+/// Puts the files in place and the deployment into the queue: both, or neither.
+async fn accept(api: &Arc<Api>, wanted: Wanted, archive: tempfile::NamedTempFile) -> Result<Deployment, Error> {
+    let Wanted { project, archive: digest, secrets, build } = wanted;
     let id = new_id()?;
     // Until the row refers to it, nothing else says that the archive is needed.
     let _storing = api.driver.retention.in_use.hold_to_store(&id);
     let index = place(api, &id, archive, digest.clone()).await?;
-    let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index, secrets };
+    let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index, secrets, build };
     match api.driver.submit(new).await {
         Ok(deployment) => Ok(deployment.to_wire(api.driver.launcher.address.url(&project))),
         Err(error) => {

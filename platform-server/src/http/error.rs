@@ -8,9 +8,9 @@ use axum::{
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use platform_wire::{ApiError, ErrorCode, InvalidName, InvalidSecrets};
+use platform_wire::{ApiError, ErrorCode, InvalidName, InvalidSecrets, UnknownMode};
 
-use crate::{archive::ArchiveError, build::is_disk_full, db::DbError, vault::VaultError};
+use crate::{archive::ArchiveError, build::is_disk_full, db::DbError, deployment::launcher::LaunchError, vault::VaultError};
 
 /// An error on its way to a client.
 #[derive(Debug, Clone)]
@@ -72,6 +72,11 @@ impl Error {
             .hint("try again when some are done, or raise the server's --max-queued")
     }
 
+    pub(super) fn not_started(error: &LaunchError) -> Self {
+        let hint = format!("the instance that served before still does; {}", error.hint());
+        Self::new(ErrorCode::NotStarted, error.to_string()).hint(hint)
+    }
+
     pub(super) fn stopping() -> Self {
         Self::new(ErrorCode::Unavailable, "the server is stopping").hint("try again when it is back")
     }
@@ -93,7 +98,7 @@ impl Error {
             ErrorCode::BadRequest | ErrorCode::InvalidName | ErrorCode::InvalidSecrets | ErrorCode::UnknownSecrets => {
                 StatusCode::BAD_REQUEST
             }
-            ErrorCode::BadArchive => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorCode::BadArchive | ErrorCode::NotStarted => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorCode::Conflict => StatusCode::CONFLICT,
@@ -142,6 +147,12 @@ impl From<ArchiveError> for Error {
 impl From<InvalidName> for Error {
     fn from(error: InvalidName) -> Self {
         Self::new(ErrorCode::InvalidName, error.to_string()).hint("choose another name: cargo shuttle deploy --name my-app")
+    }
+}
+
+impl From<UnknownMode> for Error {
+    fn from(error: UnknownMode) -> Self {
+        Self::bad_request(error.to_string())
     }
 }
 

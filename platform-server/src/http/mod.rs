@@ -52,6 +52,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/projects", get(projects::list))
         .route("/projects/{name}", get(projects::show).delete(projects::delete))
         .route("/projects/{name}/logs", get(projects::logs))
+        .route("/projects/{name}/restart", post(projects::restart))
         .route("/projects/{name}/secrets", put(secrets::put))
         .route("/projects/{name}/deployments", get(projects::deployments))
         .route("/deployments/{id}", get(projects::deployment))

@@ -12,7 +12,10 @@ use platform_wire::{Deleted, Deployment, LogLine, Project, ProjectName};
 use serde::Deserialize;
 
 use super::{Api, Shared, error::Error, stream};
-use crate::db::{ProjectRow, ResourceRow};
+use crate::{
+    db::{ProjectRow, ResourceRow},
+    deployment::driver::NotRestarted,
+};
 
 /// Most log lines that one request is given.
 const MAX_TAIL: usize = 10_000;
@@ -62,6 +65,20 @@ pub(super) async fn delete(State(api): Shared, Path(name): Path<String>) -> Resu
     let kept = tokio::spawn(async move { driver.delete(name).await }).await.map_err(std::io::Error::other)??;
     let kept = kept.ok_or_else(|| Error::not_found(format!("the project `{project}` was deleted meanwhile")))?;
     Ok(Json(Deleted { project, kept }))
+}
+
+pub(super) async fn restart(State(api): Shared, Path(name): Path<String>) -> Result<Json<Project>, Error> {
+    let row = find(&api, &name).await?;
+    // In a task of its own, as a deletion is.
+    let (driver, id) = (Arc::clone(&api.driver), row.id);
+    match tokio::spawn(async move { driver.restart(id).await }).await.map_err(std::io::Error::other)? {
+        Ok(()) => Ok(Json(to_wire(&api, row).await?)),
+        Err(NotRestarted::NothingServes) => {
+            Err(Error::conflict(format!("nothing of `{name}` is deployed")).hint("deploy it: cargo shuttle deploy"))
+        }
+        Err(NotRestarted::Failed(error)) => Err(Error::not_started(&error)),
+        Err(NotRestarted::Db(error)) => Err(error.into()),
+    }
 }
 
 pub(super) async fn deployments(State(api): Shared, Path(name): Path<String>) -> Result<Json<Vec<Deployment>>, Error> {

@@ -177,7 +177,7 @@ async fn deleting_a_project_ends_its_build() {
     platform.assert_no_process_left();
 }
 
-fn is_build_script(pid: u32) -> bool {
+pub(crate) fn is_build_script(pid: u32) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("build-script-build"))
 }
 

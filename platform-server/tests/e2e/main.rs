@@ -9,6 +9,7 @@ mod builds;
 mod examples;
 mod hostile;
 mod life;
+mod optimised;
 mod platform;
 mod resources;
 mod restart;

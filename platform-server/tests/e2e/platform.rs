@@ -263,9 +263,11 @@ fn spawn(folder: &Path, disk: Option<&str>, api: &str, proxy: &str, arguments: &
     let mut command = server_command(folder, disk);
     command.args(["serve", "--output", "json", "--domain", "localhost", "--api", api, "--proxy", proxy, "--data-dir"]);
     command.arg(folder.join("data")).args(arguments);
-    if !arguments.iter().any(|argument| argument == "--warm-up-after") {
-        // Nothing compiles that no test asked for.
-        command.args(["--warm-up-after", "0"]);
+    // Nothing compiles that no test asked for.
+    for work in ["--warm-up-after", "--optimise-after"] {
+        if !arguments.iter().any(|argument| argument == work) {
+            command.args([work, "0"]);
+        }
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut server = command.spawn().unwrap();

@@ -34,4 +34,7 @@ pub struct ArchiveIndex {
     /// Whether to build without the package's default features.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_default_features: bool,
+    /// The profile to build with, as `cargo --profile` takes it; without one it is `release`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
 }

@@ -35,6 +35,8 @@ pub enum ErrorCode {
     UnknownSecrets,
     /// 422: the archive is broken or hostile; the message names the entry.
     BadArchive,
+    /// 422: the app does not start.
+    NotStarted,
     /// 413: the archive is over the limit.
     TooLarge,
     /// 405: this path has no such method.

@@ -3,11 +3,12 @@
 //! | Request | Answer |
 //! |---|---|
 //! | `GET /healthz` | 200, [`Health`]; needs no key |
-//! | `POST /deploy?project=NAME&secrets=ID`, body: a tar.gz ([`archive`]) | 202, [`Deployment`]; it gets the secrets of that set, and without `secrets` those of the project's newest one |
+//! | `POST /deploy?project=NAME&secrets=ID&build=MODE&force=BOOL`, body: a tar.gz ([`archive`]) | 202, [`Deployment`]; it gets the secrets of that set, and without `secrets` those of the project's newest one; `build`: a [`BuildMode`]. 200, the [`Deployment`] that serves, where it is the very same already (archive, secrets and `build`) and its app runs; with `force=true` it is built all the same |
 //! | `GET /projects` | 200, `[`[`Project`]`]` |
 //! | `GET /projects/{name}` | 200, [`Project`] |
 //! | `DELETE /projects/{name}` | 200, [`Deleted`]; data is kept |
-//! | `PUT /projects/{name}/secrets`, body: [`Secrets`] | 200, [`SecretSet`]: a new set, beside the older ones; the project need not exist |
+//! | `POST /projects/{name}/restart` | 200, [`Project`]: an instance that was started just now serves, from the optimised build where there is one. 409 where nothing is deployed; 422 where it does not start, and the old one goes on serving |
+//! | `PUT /projects/{name}/secrets`, body: [`Secrets`] | 200, [`SecretSet`]: a new set, beside the older ones, or the newest where that holds the same; the project need not exist |
 //! | `GET /projects/{name}/logs?tail=N&follow=BOOL` | 200; `[`[`LogLine`]`]`, or with `follow=true` an event stream of [`LogLine`]s |
 //! | `GET /projects/{name}/deployments` | 200, `[`[`Deployment`]`]`, newest first |
 //! | `GET /deployments/{id}` | 200, [`Deployment`] |
@@ -19,6 +20,7 @@
 //! number. Comment lines (`:`) are sent to keep it open. Every answer but a 2xx has an [`ApiError`] as its body.
 
 pub mod archive;
+pub mod build;
 pub mod error;
 pub mod event;
 pub mod log;
@@ -27,6 +29,7 @@ pub mod project;
 pub mod secrets;
 
 pub use archive::{ARCHIVE_FORMAT, ArchiveIndex, INDEX_NAME};
+pub use build::{BuildKind, BuildMode, LaterBuild, UnknownMode};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Outcome, Stage};
 pub use log::{LogLevel, LogLine, LogSource};

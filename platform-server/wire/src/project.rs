@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogLine, ProjectName};
+use crate::{BuildKind, LaterBuild, LogLine, ProjectName};
 
 /// A project: a name, at most one serving deployment, and the resources that its deployments asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,12 @@ pub struct Serving {
     /// What the platform does with it.
     #[serde(default)]
     pub kind: ServiceKind,
+    /// The build that the process runs.
+    #[serde(default)]
+    pub build: BuildKind,
+    /// What has become of the optimised build, where one follows the fast one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimised: Option<LaterBuild>,
 }
 
 /// What the platform does with a service.

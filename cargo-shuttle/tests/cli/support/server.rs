@@ -44,6 +44,8 @@ struct Inner {
     project: Option<Project>,
     logs: String,
     refuse_upload: Option<(StatusCode, ApiError)>,
+    refuse_restart: Option<(StatusCode, ApiError)>,
+    has_the_same: bool,
     deleted: Vec<String>,
 }
 
@@ -141,6 +143,18 @@ impl Server {
         self
     }
 
+    pub(crate) fn refuses_restarts(&self, status: u16, code: ErrorCode, message: &str) -> &Self {
+        let error = error(code, message);
+        self.inner.lock().unwrap().refuse_restart = Some((StatusCode::from_u16(status).unwrap(), error));
+        self
+    }
+
+    /// Whatever is uploaded serves already.
+    pub(crate) fn has_the_same(&self) -> &Self {
+        self.inner.lock().unwrap().has_the_same = true;
+        self
+    }
+
     /// Uploads lose their connections, in this order; the ones after them are answered.
     pub(crate) fn breaks_uploads(&self, breaks: &[Break]) -> &Self {
         self.inner.lock().unwrap().breaks.extend(breaks);
@@ -188,6 +202,7 @@ fn router(inner: Arc<Mutex<Inner>>) -> Router {
         .route("/projects", get(|| async { Json(Vec::<Project>::new()) }))
         .route("/projects/{name}", get(project).delete(delete))
         .route("/projects/{name}/logs", get(logs))
+        .route("/projects/{name}/restart", post(restart))
         .route("/projects/{name}/secrets", put(secrets))
         .route("/projects/{name}/deployments", get(deployments))
         .route("/deployments/{id}", get(one))
@@ -225,8 +240,12 @@ async fn deploy(Shared(inner): Inside, Query(query): Query<BTreeMap<String, Stri
     let mut answer = deployment("d1", State::Queued);
     answer.project = query["project"].parse().unwrap();
     answer.archive_digest = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
-    inner.archives.push(Archive { project: query["project"].clone(), secrets: query.get("secrets").cloned(), bytes: body });
+    inner.archives.push(Archive { project: query["project"].clone(), query: query.clone(), bytes: body });
     inner.uploaded.notify_one();
+    if inner.has_the_same && !query.contains_key("force") {
+        answer.state = State::Deployed;
+        return Json(answer).into_response();
+    }
     if broken.is_some() {
         inner.project = Some(Project {
             name: answer.project.clone(),
@@ -255,6 +274,14 @@ async fn secrets(Shared(inner): Inside, Segment(name): Segment<String>, Json(set
     let count = set["secrets"].as_object().unwrap().len();
     inner.secrets.push((name, set));
     Json(json!({ "id": format!("s{}", inner.secrets.len()), "count": count })).into_response()
+}
+
+async fn restart(Shared(inner): Inside) -> Response {
+    let inner = inner.lock().unwrap();
+    match inner.refuse_restart.clone() {
+        Some((status, error)) => (status, Json(error)).into_response(),
+        None => found(inner.project.clone()),
+    }
 }
 
 async fn project(Shared(inner): Inside) -> Response {
@@ -360,12 +387,17 @@ pub(crate) fn finished() -> Event {
 #[derive(Clone)]
 pub(crate) struct Archive {
     pub(crate) project: String,
-    /// The set of secrets that it names.
-    pub(crate) secrets: Option<String>,
+    /// The request's parameters.
+    pub(crate) query: BTreeMap<String, String>,
     pub(crate) bytes: Bytes,
 }
 
 impl Archive {
+    /// The set of secrets that it names.
+    pub(crate) fn secrets(&self) -> Option<&str> {
+        self.query.get("secrets").map(String::as_str)
+    }
+
     fn tar(&self) -> tar::Archive<flate2::read::GzDecoder<&[u8]>> {
         tar::Archive::new(flate2::read::GzDecoder::new(&self.bytes[..]))
     }
