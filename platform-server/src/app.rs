@@ -228,8 +228,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     let events = EventStore::new(&data.join("deployments"));
     let artifacts = ArtifactStore::new(data.join("artifacts"));
     let routes = Arc::new(Routes::default());
-    // The folder around it is the server's alone; a sandboxed cargo gets this one mounted, and enters it by its mode.
-    let cargo_home = data.join("cargo-home").join("shared");
+    let cargo_home = DataDir::registry(data.path());
     std::fs::create_dir_all(&cargo_home)?;
     chown(&cargo_home, uids.fetch(), uids.fetch())?;
     let vault = Vault::new(db.clone(), config.secrets_key_file.clone().unwrap_or_else(|| data.join("secrets.key")));
@@ -263,7 +262,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         sandbox: sandbox.clone(),
         uids,
         folders: BuildFolders::new(data.join("builds"), limits.max_build_folders_bytes),
-        registry: Registry::new(cargo_home),
+        registry: Registry::new(cargo_home, limits.max_registry_bytes),
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),
         limits: limits.clone(),

@@ -1,4 +1,4 @@
-//! `platform-server cache`: what the build folders take, and their removal. It works beside a running server, which locks
+//! `platform-server cache`: what the build folders and the downloaded crates take, and their removal. It works beside a running server, which locks
 //! what it uses.
 
 use std::{io::Write, path::PathBuf, time::SystemTime};
@@ -7,13 +7,22 @@ use serde_json::json;
 
 use crate::{
     app::AppError,
-    build::{BuildFolders, Kept},
+    build::{BuildFolders, Kept, Registry},
     config::{Cache, Output},
-    data_dir,
+    data_dir::{self, DataDir},
     db::Db,
 };
 
-/// Shows the folders, or removes them.
+/// What is shown in a line.
+struct Row {
+    what: String,
+    bytes: u64,
+    used: SystemTime,
+    /// `false`: it is in use. `None`: nobody asked.
+    removed: Option<bool>,
+}
+
+/// Shows what there is, or removes it.
 pub(crate) async fn run(config: Cache) -> Result<(), AppError> {
     let root = rustix::process::geteuid().is_root();
     let data: PathBuf = config.data_dir.map_or_else(|| data_dir::default_path(root), Ok)?;
@@ -29,27 +38,30 @@ pub(crate) async fn run(config: Cache) -> Result<(), AppError> {
         let what =
             describe(&folder, |id| projects.iter().find(|project| project.id == id).map(|project| project.name.to_string()));
         let removed = if config.clear { Some(folders.remove(&folder)?) } else { None };
-        rows.push((folder, what, removed));
+        rows.push(Row { what, bytes: folder.bytes, used: folder.used, removed });
     }
-    let counted = |row: &&(Kept, String, Option<bool>)| row.2 != Some(false);
-    let total: u64 = rows.iter().filter(counted).map(|(folder, ..)| folder.bytes).sum();
+    let registry = Registry::new(DataDir::registry(&data), u64::MAX);
+    let (bytes, used) = (registry.bytes(), registry.last_used()?);
+    if bytes > 0 {
+        let removed = if config.clear { Some(registry.clear(&folders)?) } else { None };
+        rows.push(Row { what: "downloaded crates".to_owned(), bytes, used, removed });
+    }
+    let total: u64 = rows.iter().filter(|row| row.removed != Some(false)).map(|row| row.bytes).sum();
     if config.output == Output::Json {
         let folders: Vec<_> = rows
             .iter()
-            .map(|(folder, what, removed)| {
-                json!({"what": what, "bytes": folder.bytes, "used_ms": since_epoch_ms(folder.used), "removed": removed})
-            })
+            .map(|row| json!({"what": row.what, "bytes": row.bytes, "used_ms": since_epoch_ms(row.used), "removed": row.removed}))
             .collect();
         writeln!(out, "{}", json!({"folders": folders, "bytes": total}))?;
         return Ok(());
     }
-    for (folder, what, removed) in &rows {
+    for Row { what, bytes, used, removed } in &rows {
         let state = match removed {
-            None => format!("used {}", ago(folder.used)),
+            None => format!("used {}", ago(*used)),
             Some(true) => "removed".to_owned(),
             Some(false) => "in use, kept".to_owned(),
         };
-        writeln!(out, "{:>10}  {state:<16}  {what}", size(folder.bytes))?;
+        writeln!(out, "{:>10}  {state:<16}  {what}", size(*bytes))?;
     }
     let verb = if config.clear { "freed" } else { "in all" };
     writeln!(out, "{:>10}  {verb}", size(total))?;

@@ -104,6 +104,9 @@ pub(crate) struct Limits {
     /// Total size of the build folders, in bytes; the least recently used go first
     #[arg(long, value_name = "BYTES", default_value_t = 20 * 1024 * 1024 * 1024)]
     pub(crate) max_build_folders_bytes: u64,
+    /// Total size of downloaded crates and repositories, in bytes; the least recently used go first
+    #[arg(long, value_name = "BYTES", default_value_t = 5 * 1024 * 1024 * 1024)]
+    pub(crate) max_registry_bytes: u64,
     /// Deployments of each project whose files are kept, beside the one that serves; at least one
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keep_deployments: u32,

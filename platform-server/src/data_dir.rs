@@ -112,6 +112,12 @@ impl DataDir {
         &self.root
     }
 
+    /// The registry cache's folder, for a data directory at `path`. The folder around it is the server's alone; a sandboxed
+    /// cargo gets this one mounted, and enters it by its mode.
+    pub(crate) fn registry(path: &Path) -> PathBuf {
+        path.join("cargo-home/shared")
+    }
+
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

@@ -126,7 +126,8 @@ impl CargoRun<'_> {
         Mount { from: from.to_path_buf(), to: to.into(), write }
     }
 
-    /// Downloads what the lockfile names into the shared registry cache, unless it has just been done for this project.
+    /// Downloads what the lockfile names into the shared registry cache, unless it has just been done for this project; says
+    /// whether it was to be done.
     ///
     /// cargo looks configuration and toolchain files up from the current folder, so it stands in an empty one; and it is
     /// the toolchain's own cargo, not rustup's proxy, which would look for a toolchain file as well.
@@ -134,14 +135,14 @@ impl CargoRun<'_> {
         &self,
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
-    ) -> Result<(), BuildError> {
+    ) -> Result<bool, BuildError> {
         let paths = self.paths();
         // What the fetch may know of the uploaded configuration.
         let config = config::for_fetch(&self.folder.tree, &paths.tree, &self.meta.index.package_root)?.to_string();
         let (tree, wanted, toolchain) = (self.folder.tree.clone(), config.clone(), self.toolchain.clone());
         let marker = blocking(move || Marker::of(&tree, &wanted, &toolchain)).await?;
         if marker.holds() {
-            return Ok(());
+            return Ok(false);
         }
         let config_file = self.folder.tree.with_file_name("fetch.toml");
         std::fs::write(&config_file, config)?;
@@ -194,7 +195,8 @@ impl CargoRun<'_> {
         let limit = self.builder.limits.fetch();
         let status = self.run(&spec, &mut messages, event, cancel, "fetching dependencies", limit).await?;
         if status.success() {
-            return Ok(marker.set()?);
+            marker.set()?;
+            return Ok(true);
         }
         Err(BuildError::Fetch(reason(&messages).unwrap_or_else(|| format!("cargo fetch ended with {}", describe(status)))))
     }

@@ -15,6 +15,9 @@ use crate::deployment::Digest;
 /// After so long cargo is asked again. It removes crates that it has not been asked for in a month.
 const VALID: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The file's name, beside the build tree.
+pub(super) const FETCHED: &str = "fetched";
+
 /// What is to be fetched, and the file that says what was.
 #[derive(Debug)]
 pub(super) struct Marker {
@@ -45,7 +48,7 @@ impl Marker {
                 }
             }
         }
-        Ok(Self { file: tree.with_file_name("fetched"), key: Digest::new(&hash.finalize()) })
+        Ok(Self { file: tree.with_file_name(FETCHED), key: Digest::new(&hash.finalize()) })
     }
 
     /// Whether that has been fetched.

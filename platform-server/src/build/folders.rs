@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{blocking, shared, skeleton::Skeleton, tree};
+use super::{blocking, fetched::FETCHED, shared, skeleton::Skeleton, tree};
 
 /// All build folders.
 #[derive(Debug, Clone)]
@@ -117,6 +117,17 @@ impl BuildFolders {
     /// Keeps what was compiled in `target`.
     pub(super) fn share(&self, skeleton: &Skeleton, target: &Path, chosen_by: shared::ChosenBy) -> io::Result<()> {
         shared::keep(skeleton, target, &self.root.join(shared::name(skeleton)), chosen_by)
+    }
+
+    /// Has every project fetch what it needs once more.
+    pub(super) fn forget_fetched(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            match fs::remove_file(entry?.path().join(FETCHED)) {
+                Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {}
+                removed => removed?,
+            }
+        }
+        Ok(())
     }
 
     /// All folders, the least recently used first.

@@ -45,6 +45,7 @@ use cargo::{CargoError, CargoRun};
 use folders::BuildFolder;
 pub(crate) use folders::{BuildFolders, Kept};
 use profile::Profile;
+use registry::InUse;
 pub(crate) use registry::Registry;
 use sources::SourceError;
 use toolchain::{Toolchain, ToolchainError, Toolchains};
@@ -142,14 +143,24 @@ impl Builder {
         let built = run.compile(event, cancel).await?;
         let stored = self.artifacts.store(&prepared.folder.target, &built, self.limits.max_artifact_bytes).await?;
         let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
-        // Nobody waits for it.
-        let folders = self.folders.clone();
+        let fetched = prepared.fetched;
+        drop(prepared);
+        self.evict(fetched);
+        Ok((stored, manifest))
+    }
+
+    /// Removes what is over the limits. Nobody waits for it.
+    fn evict(&self, fetched: bool) {
+        let (folders, registry) = (self.folders.clone(), self.registry.clone());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = folders.evict() {
-                tracing::warn!(%error, "old build folders could not be removed");
+            let mut evicted = folders.evict();
+            if fetched {
+                evicted = evicted.and_then(|()| registry.evict(&folders).map(drop));
+            }
+            if let Err(error) = evicted {
+                tracing::warn!(%error, "what earlier builds left could not be removed");
             }
         });
-        Ok((stored, manifest))
     }
 
     /// Brings the build tree up to date, and fetches what it depends on.
@@ -164,6 +175,8 @@ impl Builder {
         let stage = |stage, message: &str| event(Event::Stage { stage, message: message.to_owned() });
         stage(Stage::Prepare, "preparing the build tree");
         let folder = self.folders.open(meta.project_id, self.uids.build(meta.project_id)).await?;
+        let registry = self.registry.clone();
+        let in_use = blocking(move || registry.hold()).await?;
         let (from, to) = (files.to_path_buf(), folder.tree.clone());
         blocking(move || tree::synchronise(&from, &to)).await?;
         let (toolchain, profile) = {
@@ -176,13 +189,18 @@ impl Builder {
             })
             .await??
         };
-        let prepared = Prepared { folder, toolchain, profile };
+        let mut prepared = Prepared { folder, toolchain, profile, fetched: false, _registry: in_use };
         stage(Stage::Fetch, "fetching dependencies");
-        prepared.run(self, meta).fetch(event, cancel).await?;
-        if self.uids.fetch().is_some() {
-            let registry = self.registry.clone();
-            blocking(move || registry.open_for_reading()).await?;
-        }
+        prepared.fetched = prepared.run(self, meta).fetch(event, cancel).await?;
+        let (registry, others) = (self.registry.clone(), self.uids.fetch().is_some());
+        let lockfile = prepared.folder.tree.join(&meta.index.workspace_root).join("Cargo.lock");
+        blocking(move || {
+            if others {
+                registry.open_for_reading()?;
+            }
+            sources::read(&lockfile, "Cargo.lock").map_or(Ok(()), |lock| registry.used(&lock))
+        })
+        .await?;
         Ok(prepared)
     }
 }
@@ -192,6 +210,9 @@ struct Prepared {
     folder: BuildFolder,
     toolchain: Toolchain,
     profile: Profile,
+    /// Whether something may have been downloaded.
+    fetched: bool,
+    _registry: InUse,
 }
 
 impl Prepared {

@@ -21,14 +21,26 @@ use crate::{
 const MAX_TAIL: usize = 10_000;
 /// Log lines of a request that does not say how many.
 const DEFAULT_TAIL: usize = 100;
+/// Most projects that are named to somebody who looks for another one.
+const MAX_NAMES: usize = 10;
 /// Most deployments that a listing has.
 const MAX_DEPLOYMENTS: u32 = 100;
 
 async fn find(api: &Api, name: &str) -> Result<ProjectRow, Error> {
     let project: ProjectName = name.parse()?;
-    api.db.project(project).await?.ok_or_else(|| {
-        Error::not_found(format!("there is no project `{name}` on this server")).hint("deploy it first: cargo shuttle deploy")
-    })
+    if let Some(row) = api.db.project(project).await? {
+        return Ok(row);
+    }
+    let others = api.db.projects().await?;
+    let names: Vec<&str> = others.iter().take(MAX_NAMES).map(|row| row.name.as_str()).collect();
+    let hint = match (names.len(), others.len()) {
+        (0, _) => "deploy it first: cargo shuttle deploy".to_owned(),
+        (told, all) => {
+            let more = if told < all { format!(" and {} more", all - told) } else { String::new() };
+            format!("it has {}{more}; or deploy this one first: cargo shuttle deploy", names.join(", "))
+        }
+    };
+    Err(Error::not_found(format!("there is no project `{name}` on this server")).hint(hint))
 }
 
 async fn to_wire(api: &Api, row: ProjectRow) -> Result<Project, Error> {

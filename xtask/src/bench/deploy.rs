@@ -130,20 +130,26 @@ impl<'a> Bench<'a> {
     fn unchanged(&self, pair: &Pair) -> Result<Found> {
         let text = "The version that stays.";
         self.deploy(&pair.app, text)?;
-        let mut times = Vec::new();
-        for _ in 0..self.rounds {
-            let began = Instant::now();
-            self.cli(&pair.app)?;
-            self.wait_for(&pair.app, text)?;
-            times.push(began.elapsed());
-        }
-        let median = report::median_time(times.iter().copied());
-        let listed = report::listed(times.into_iter());
+        let times = |arguments: &[&str]| {
+            let once = |_| {
+                let began = Instant::now();
+                self.cli(&pair.app, arguments)?;
+                self.wait_for(&pair.app, text)?;
+                Ok(began.elapsed())
+            };
+            (0..self.rounds).map(once).collect::<Result<Vec<Duration>>>()
+        };
+        let (unchanged, forced) = (times(&[])?, times(&["--force"])?);
+        let median = report::median_time(unchanged.iter().copied());
         let text = format!(
-            "`cargo shuttle deploy` of `examples/{}`, deployed before and not touched since: {} (median of {}: {listed}).",
+            "`cargo shuttle deploy` of `examples/{}`, deployed before and not touched since: {} (median of {}: {}); the server says \
+             that it serves already. With `--force`, which builds and starts it anew: {} ({}).",
             pair.app.name,
             ui::seconds(median),
-            self.rounds
+            self.rounds,
+            report::listed(unchanged.into_iter()),
+            ui::seconds(report::median_time(forced.iter().copied())),
+            report::listed(forced.into_iter()),
         );
         Ok(Found { figures: vec![figures::UNCHANGED.time(median)], text })
     }
@@ -152,13 +158,13 @@ impl<'a> Bench<'a> {
     pub(super) fn deploy(&self, project: &Project, text: &str) -> Result<(Duration, Captured)> {
         project.edit(text)?;
         let began = Instant::now();
-        let printed = self.cli(project)?;
+        let printed = self.cli(project, &[])?;
         self.wait_for(project, text)?;
         Ok((began.elapsed(), printed))
     }
 
-    fn cli(&self, project: &Project) -> Result<Captured> {
-        Ok(app::timed(self.server.cli(&project.folder).args(DEPLOY))?.1)
+    fn cli(&self, project: &Project, arguments: &[&str]) -> Result<Captured> {
+        Ok(app::timed(self.server.cli(&project.folder).args(DEPLOY).args(arguments))?.1)
     }
 
     pub(super) fn wait_for(&self, project: &Project, text: &str) -> Result<()> {

@@ -8,43 +8,27 @@ use shuttle_abi::ResourceManifest;
 use crate::{
     cases::{CASES, Case},
     source,
-    support::build::{artifact, fixtures},
+    support::{build::artifact, docs},
 };
-
-const START: &str = "<!-- resources -->\n";
-const END: &str = "<!-- /resources -->\n";
 
 #[test]
 fn the_table_in_the_docs_is_right() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/RESOURCES.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(START).expect("the table's start is marked");
-    let (_, after) = rest.split_once(END).expect("the table's end is marked");
-    let right = format!("{before}{START}{}{END}{after}", table());
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, right).unwrap();
-    } else {
-        assert_eq!(text, right, "docs/RESOURCES.md: run the test again with UPDATE_DOCS=1");
-    }
+    docs::check("RESOURCES.md", "resources", &table());
 }
 
 fn table() -> String {
-    let lock = fs::read_to_string(fixtures().join("Cargo.lock")).unwrap();
     let mut table = String::from(
         "\n| Parameter | From | Tested with | Feature of shuttle-service | Its own options | What the platform provides |\n|---|---|---|---|---|---|\n",
     );
     for case in CASES {
-        table.push_str(&row(case, &artifact(case.package).manifest.resources, &lock));
+        table.push_str(&row(case, &artifact(case.package).manifest.resources));
     }
     table.push('\n');
     table
 }
 
-fn row(case: &Case, resources: &[ResourceManifest], lock: &str) -> String {
-    let (library, version) = match case.library {
-        Some((name, versions)) => (format!("{name} {versions}"), locked(lock, name, versions)),
-        None => ("shuttle-service".to_owned(), String::new()),
-    };
+fn row(case: &Case, resources: &[ResourceManifest]) -> String {
+    let (library, version) = docs::library(case.library);
     let ty = if case.ty.contains('`') { case.ty.to_owned() } else { format!("`{}`", case.ty) };
     let library = if ty.starts_with('`') { library } else { String::new() };
     let feature = case.feature.map(|name| format!("`{name}`")).unwrap_or_default();
@@ -79,12 +63,4 @@ fn options(case: &Case) -> Vec<String> {
     let mut names: Vec<_> = names.map(str::to_owned).collect();
     names.pop();
     names
-}
-
-/// The version of the library in the lockfile.
-fn locked(lock: &str, name: &str, versions: &str) -> String {
-    let name = format!("name = \"{name}\"\nversion = \"{versions}.");
-    let (_, rest) = lock.split_once(&name).unwrap_or_else(|| panic!("{name} is not locked"));
-    let (rest, _) = rest.split_once('"').unwrap();
-    format!("{versions}.{rest}")
 }

@@ -2,4 +2,5 @@
 #![allow(dead_code)]
 
 pub(crate) mod build;
+pub(crate) mod docs;
 pub(crate) mod server;
