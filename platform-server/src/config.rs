@@ -89,7 +89,7 @@ pub(crate) struct Limits {
     /// Most deployments that wait to be built
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_queued: usize,
-    /// Builds at the same time [default: half the cores]
+    /// Builds at the same time [default: half the cores, and no more than one for each 2 GiB of memory]
     #[arg(long, value_name = "N")]
     pub(crate) max_builds: Option<usize>,
     /// Longest fetch of dependencies, in seconds
@@ -136,10 +136,15 @@ pub(crate) struct Limits {
     pub(crate) max_connections: usize,
 }
 
+/// Memory that a build of an app with a large framework and a database client takes at its peak, in bytes, with room.
+const BUILD_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
+
 impl Limits {
     pub(crate) fn builds(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.max_builds.unwrap_or(cores / 2).max(1)
+        let system = rustix::system::sysinfo();
+        let memory = u64::from(system.mem_unit).saturating_mul(system.totalram) / BUILD_MEMORY;
+        self.max_builds.unwrap_or_else(|| (cores / 2).min(usize::try_from(memory).unwrap_or(usize::MAX))).max(1)
     }
 
     pub(crate) fn fetch(&self) -> Duration {
