@@ -81,8 +81,10 @@ pub(crate) enum Command {
     /// Show what serves, and what became of the newest deployment
     #[command(after_help = AFTER_HELP)]
     Status(Status),
-    /// Start the app's process anew, from its optimised build where there is one;
-    /// no request fails meanwhile
+    /// Start the app's process anew; no request fails meanwhile
+    ///
+    /// The new process is started from the optimised build, once that is made. It
+    /// takes the old one's place when it has answered.
     #[command(after_help = AFTER_HELP)]
     Restart(Restart),
     /// Print the app's log

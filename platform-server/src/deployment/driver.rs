@@ -13,7 +13,7 @@ use platform_wire::{Event, Failure, FailureKind, Outcome, ProjectName, Resource,
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Built, Deployed, Deployment, EventStore, Loaded, Queued,
+    Built, Deployed, Deployment, EventStore, Loaded, Optimised, Queued,
     idle::IdleWork,
     instances::Instances,
     launcher::{LaunchError, Launcher},
@@ -150,13 +150,14 @@ impl Driver {
         let swap = self.swap_of(project_id);
         let _alone = swap.lock().await;
         let serving = self.db.serving(project_id).await.map_err(NotRestarted::Db)?;
-        let Some(Deployed { built }) = serving else { return Err(NotRestarted::NothingServes) };
-        let launch = async {
-            let spec = self.launcher.provide(&built, built.best().0).await?;
-            let instance = self.launcher.start(spec).await?;
-            self.launcher.answer(instance, &built).await
-        };
-        let (instance, upstream) = launch.await.map_err(NotRestarted::Failed)?;
+        let Some(Deployed { mut built }) = serving else { return Err(NotRestarted::NothingServes) };
+        let before = built.optimised.clone();
+        let (instance, upstream) = self.instances.launch(&mut built).await.map_err(NotRestarted::Failed)?;
+        if let Optimised::Failed(why) = &built.optimised
+            && built.optimised != before
+        {
+            self.db.set_optimised(built.meta.seq, Err(why.clone())).await.map_err(NotRestarted::Db)?;
+        }
         let target = Target::new(upstream.map_or(TargetState::Background, TargetState::Ready));
         self.instances.take_over(built, instance, target);
         Ok(())
@@ -257,7 +258,7 @@ impl Driver {
         if !built.manifest.resources.is_empty() {
             stage(Stage::Provision, "providing its resources");
         }
-        let spec = match self.launcher.provide(&built, built.best().0).await {
+        let spec = match self.launcher.provide(&built).await {
             Ok(spec) => spec,
             Err(error) => return self.not_launched(State::Built, built, &error).await,
         };

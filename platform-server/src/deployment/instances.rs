@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::{BuildKind, LogLevel, LogLine, LogSource, ProjectName, ServiceKind, Serving};
+use platform_wire::{BuildKind, LogLevel, ProjectName, ServiceKind, Serving};
 use shuttle_abi::Kind;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,6 @@ use super::{
     retention::{Hold, InUse},
 };
 use crate::{
-    db::now_ms,
     proxy::{Routes, Target, TargetState, Upstream},
     supervisor::Instance,
 };
@@ -118,6 +117,11 @@ impl Instances {
         if let Some(old) = self.lock().insert(project_id, keeper) {
             old.retire.cancel();
         }
+    }
+
+    /// Starts an instance beside the one that serves.
+    pub(crate) async fn launch(&self, built: &mut Built) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
+        self.launcher.launch(built, &self.starts).await
     }
 
     /// Takes the project off the proxy, and waits until its instance has ended.
@@ -235,35 +239,17 @@ impl Keep {
         self.route(TargetState::Starting);
         let mut built = self.built.clone();
         built.optimised = self.status().optimised.clone();
-        let (instance, upstream) = match self.start(&built).await {
-            Err(error) if matches!(built.optimised, Optimised::Ready(_)) => {
-                // Of the same sources: where this one starts, the fault is the other one's.
-                let started = self.start(&self.built_fast()).await.map_err(|_| error.to_string())?;
-                let why = format!("the optimised build does not start, so the fast one serves: {error}");
-                self.log(LogLevel::Error, &why);
-                self.status().optimised = Optimised::Failed(why);
-                started
-            }
-            started => started.map_err(|error| error.to_string())?,
-        };
+        let (instance, upstream) = self.launcher.launch(&mut built, &self.starts).await.map_err(|error| error.to_string())?;
+        let build = built.best().1;
+        let mut status = self.status();
+        // An optimised build that has become ready meanwhile is for the next start.
+        if let Optimised::Failed(_) = built.optimised {
+            status.optimised = built.optimised;
+        }
+        status.build = build;
+        drop(status);
         self.route(upstream.map_or(TargetState::Background, TargetState::Ready));
         Ok(instance)
-    }
-
-    async fn start(&self, built: &Built) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
-        let (artifact, build) = built.best();
-        let spec = self.launcher.provide(built, artifact).await?;
-        // After what it needs is there: waiting for a database must not keep others from starting.
-        let _permit = self.starts.acquire().await;
-        let instance = self.launcher.start(spec).await?;
-        let started = self.launcher.answer(instance, built).await?;
-        self.status().build = build;
-        Ok(started)
-    }
-
-    /// What it was before there was an optimised build.
-    fn built_fast(&self) -> Built {
-        Built { optimised: Optimised::NotWanted, ..self.built.clone() }
     }
 
     /// Tells the proxy how the instance is. How a background service is makes no difference to it.
@@ -280,22 +266,7 @@ impl Keep {
         self.status().restarts += 1;
         let when = if delay.is_zero() { "at once".to_owned() } else { format!("in {:.1} s", delay.as_secs_f32()) };
         tracing::info!(project = %self.built.meta.project, deployment = self.built.meta.id, why, "started again {when}");
-        self.log(LogLevel::Error, &format!("{why}; it is started again {when}"));
-    }
-
-    /// Adds a line of the platform's to the app's log.
-    fn log(&self, level: LogLevel, message: &str) {
-        let line = LogLine {
-            time_ms: now_ms().unsigned_abs(),
-            level,
-            source: LogSource::Platform,
-            deployment: self.built.meta.id.clone(),
-            target: String::new(),
-            message: message.to_owned(),
-        };
-        if let Err(error) = self.launcher.logs.append(&self.built.meta.project, line) {
-            tracing::warn!(%error, "a line could not be added to the app's log");
-        }
+        self.launcher.log(&self.built, LogLevel::Error, format!("{why}; it is started again {when}"));
     }
 
     /// A newer deployment has the route: lets what is in flight finish, then ends the instance.

@@ -6,16 +6,18 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::{Failure, FailureKind, LogLine};
+use platform_wire::{Failure, FailureKind, LogLevel, LogLine, LogSource};
+use tokio::sync::Semaphore;
 
 use super::{
-    Built, Digest,
+    Built, Optimised,
     probe::Probe,
     settings::{self, Refused},
 };
 use crate::{
     address::AppAddress,
     artifact::ArtifactStore,
+    db::now_ms,
     logs::LogStore,
     provision::{ProvisionError, Provisioner},
     proxy::Upstream,
@@ -90,8 +92,8 @@ impl Launcher {
         files(&self.deployments, id)
     }
 
-    /// Provisions, and describes an instance that is started from `artifact`.
-    pub(crate) async fn provide(&self, built: &Built, artifact: &Digest) -> Result<InstanceSpec, LaunchError> {
+    /// Provisions, and describes an instance of the best build.
+    pub(crate) async fn provide(&self, built: &Built) -> Result<InstanceSpec, LaunchError> {
         let meta = &built.meta;
         settings::check(&built.manifest.service)?;
         if let Some(gid) = self.uids.app(meta.project_id) {
@@ -103,13 +105,55 @@ impl Launcher {
             deployment: meta.id.clone(),
             crate_name: built.manifest.crate_name.clone(),
             url: self.address.url(&meta.project),
-            artifact: self.artifacts.path(artifact),
+            artifact: self.artifacts.path(built.best().0),
             executable: meta.index.binary.is_some(),
             workdir: self.files(&meta.id).join(meta.package_folder()),
             listen: built.manifest.service.listen,
             uid: self.uids.app(meta.project_id),
             resources,
         })
+    }
+
+    /// Starts an instance from the best build that there is. Where the optimised one does not start and the fast one does, it
+    /// is that, and `built` has no optimised one any more. At most so many start at a time as `starts` has permits.
+    pub(crate) async fn launch(
+        &self,
+        built: &mut Built,
+        starts: &Semaphore,
+    ) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
+        let error = match self.launch_one(built, starts).await {
+            Err(error) if matches!(built.optimised, Optimised::Ready(_)) => error,
+            launched => return launched,
+        };
+        // Of the same sources: where this one starts, the fault is the other one's.
+        let fast = Built { optimised: Optimised::Failed(format!("it does not start: {error}")), ..built.clone() };
+        let Ok(launched) = self.launch_one(&fast, starts).await else { return Err(error) };
+        self.log(built, LogLevel::Error, format!("the optimised build does not start, so the fast one serves: {error}"));
+        *built = fast;
+        Ok(launched)
+    }
+
+    async fn launch_one(&self, built: &Built, starts: &Semaphore) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
+        let spec = self.provide(built).await?;
+        // After what it needs is there: waiting for a database must not keep others from starting.
+        let _permit = starts.acquire().await;
+        let instance = self.start(spec).await?;
+        self.answer(instance, built).await
+    }
+
+    /// Adds a line of the platform's to the app's log.
+    pub(crate) fn log(&self, built: &Built, level: LogLevel, message: String) {
+        let line = LogLine {
+            time_ms: now_ms().unsigned_abs(),
+            level,
+            source: LogSource::Platform,
+            deployment: built.meta.id.clone(),
+            target: String::new(),
+            message,
+        };
+        if let Err(error) = self.logs.append(&built.meta.project, line) {
+            tracing::warn!(%error, "a line could not be added to the app's log");
+        }
     }
 
     /// Starts the process; it runs when this returns.
