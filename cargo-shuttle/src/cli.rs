@@ -145,9 +145,10 @@ pub(crate) struct Deploy {
 /// [`BuildMode`], with what `--help` says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Build {
-    /// The release profile, made incremental and without LTO: live the soonest
+    /// The project's profile (`release`, or [build] profile in Shuttle.toml), made
+    /// incremental and without LTO: live the soonest
     Fast,
-    /// The release profile as it stands in Cargo.toml: live when that is done
+    /// The profile as it stands in Cargo.toml: live when that is done
     Optimised,
     /// Live from the fast build; the optimised one is made when the server has
     /// nothing else to do, and serves from the app's next start (or `restart`)

@@ -286,6 +286,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         retention.in_use.clone(),
         limits.grace(),
         Duration::from_secs(limits.max_restart_delay),
+        limits.optimise().is_some(),
     );
     let driver = Arc::new(Driver {
         db: db.clone(),

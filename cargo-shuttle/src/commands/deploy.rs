@@ -105,7 +105,9 @@ fn one(
             if !ui.is_json() {
                 ui.data(&deployment.id);
             }
-            return Ok(json!(deployment));
+            let mut document = json!(deployment);
+            document["unchanged"] = false.into();
+            return Ok(document);
         }
         let patience = Duration::from_secs(arguments.reconnect.seconds);
         let url = interrupt::follow(client, &deployment.id, patience, ui).await?;
@@ -139,7 +141,13 @@ fn unchanged(deployment: &Deployment, arguments: &Deploy, ui: &Ui) -> Value {
     if !ui.is_json() {
         ui.data(if arguments.no_follow { id } else { url });
     }
-    json!({ "id": id, "project": project, "state": "deployed", "url": url, "unchanged": true })
+    let mut document = if arguments.no_follow {
+        json!(deployment)
+    } else {
+        json!({ "id": id, "project": project, "state": "deployed", "url": url })
+    };
+    document["unchanged"] = true.into();
+    document
 }
 
 struct Prepared {

@@ -37,6 +37,6 @@ fn from(project: &Project) -> &'static str {
         (BuildKind::Fast, Some(LaterBuild::Failed { .. })) => {
             ", from the fast build: there is no optimised one (`cargo shuttle status` says why)"
         }
-        (BuildKind::Fast, _) => "",
+        (BuildKind::Fast | BuildKind::Other, _) => "",
     }
 }

@@ -60,7 +60,7 @@ fn build(serving: &Serving) -> String {
             format!("{kind}; the optimised one serves from the next start on, or now: cargo shuttle restart")
         }
         (BuildKind::Fast, Some(LaterBuild::Failed { message })) => format!("{kind}; there is no optimised one: {message}"),
-        (BuildKind::Fast | BuildKind::Optimised, _) => kind.to_owned(),
+        (BuildKind::Fast | BuildKind::Optimised | BuildKind::Other, _) => kind.to_owned(),
     }
 }
 

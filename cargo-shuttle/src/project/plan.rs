@@ -134,9 +134,15 @@ fn check_features(package: &Package, features: &[String]) -> Result<(), ProjectE
     }
 }
 
-/// Whether cargo knows it.
+/// Profiles with which cargo builds tests, or what they inherit from.
+const TESTS: [&str; 2] = ["test", "bench"];
+
+/// Whether cargo knows it, and builds apps with it.
 fn check_profile(workspace: &Workspace<'_>, name: Option<&str>) -> Result<(), ProjectError> {
     let Some(name) = name else { return Ok(()) };
+    if TESTS.contains(&name) {
+        return Err(ProjectError::TestProfile { name: name.to_owned() });
+    }
     match Profiles::new(workspace, name.into()) {
         Ok(_) => Ok(()),
         Err(error) => Err(ProjectError::NoSuchProfile { name: name.to_owned(), why: error.to_string() }),

@@ -32,6 +32,8 @@ pub(crate) enum ProjectError {
     NoSuchFeature { package: String, name: String, known: Vec<String> },
     #[error("[build] profile in {SETTINGS_FILE} chooses `{name}`, but {why}")]
     NoSuchProfile { name: String, why: String },
+    #[error("[build] profile in {SETTINGS_FILE} chooses `{name}`, which is for tests")]
+    TestProfile { name: String },
     #[error("the packages {} and {} would both be deployed as project `{name}`", packages[0], packages[1])]
     SameName { name: ProjectName, packages: [String; 2] },
     #[error(transparent)]
@@ -48,6 +50,8 @@ impl ProjectError {
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Cargo(_) | Self::Read { .. } => return None,
+            Self::NoSuchProfile { name, .. } if name == "debug" => "cargo calls that one `dev`".to_owned(),
+            Self::TestProfile { .. } => "choose `release`, or a profile of your own that inherits from it".to_owned(),
             Self::NoManifest(_) => "go to the folder of your package, or name its Cargo.toml with --manifest-path".to_owned(),
             Self::NoSuchPackage { name, members } => match cargo::util::closest(name, members.iter(), |member| member.as_str()) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),

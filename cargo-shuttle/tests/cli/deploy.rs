@@ -95,6 +95,8 @@ fn what_serves_already_is_not_followed() {
     assert_eq!(run.stdout, "http://my-app.localhost:8000\n");
     let json = Shuttle::new(&project, &server, &["deploy", "--output", "json"]).run().ended_with(0).json();
     assert_eq!((&json["id"], &json["unchanged"]), (&"d1".into(), &true.into()));
+    let json = Shuttle::new(&project, &server, &["deploy", "--no-follow", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!((&json["archive_digest"].is_string(), &json["unchanged"]), (&true, &true.into()));
     server.streams(sse(1, &[finished()]));
     let json = Shuttle::new(&project, &server, &["deploy", "--force", "--output", "json"]).run().ended_with(0).json();
     assert_eq!(json["unchanged"], false);

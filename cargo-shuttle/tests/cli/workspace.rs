@@ -156,4 +156,9 @@ fn a_chosen_profile_is_told_and_has_to_exist() {
     let server = Server::start();
     let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(3);
     run.says(&["profile `dits` is not defined", "[profile.dits]"]);
+    for (name, part) in [("bench", "which is for tests"), ("debug", "cargo calls that one `dev`")] {
+        project.write("app/Shuttle.toml", &format!("[build]\nprofile = \"{name}\"\n"));
+        let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(3).says(&[part]);
+        assert!(!run.stderr.contains("define it"), "{}", run.stderr);
+    }
 }

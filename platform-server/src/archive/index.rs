@@ -87,10 +87,13 @@ fn is_feature(name: &str) -> bool {
     (1..=NAME_BYTES).contains(&name.len()) && !name.starts_with('-') && name.chars().all(is_part)
 }
 
-/// A name that cargo gives a folder in the target folder.
+/// A name that cargo gives a folder in the target folder. With those two, `cargo rustc` builds tests.
 fn is_profile(name: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    (1..=NAME_BYTES).contains(&name.len()) && !name.starts_with('-') && name.chars().all(is_part)
+    (1..=NAME_BYTES).contains(&name.len())
+        && !name.starts_with('-')
+        && name.chars().all(is_part)
+        && !["test", "bench"].contains(&name)
 }
 
 /// An identifier: it becomes a part of a symbol's and a file's name.

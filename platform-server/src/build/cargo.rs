@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::Event;
+use platform_wire::{BuildKind, Event};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
@@ -126,8 +126,7 @@ impl CargoRun<'_> {
         Mount { from: from.to_path_buf(), to: to.into(), write }
     }
 
-    /// Downloads what the lockfile names into the shared registry cache, unless it has just been done for this project; says
-    /// whether it was to be done.
+    /// Downloads what the lockfile names into the shared registry cache, unless it has just been done for this project.
     ///
     /// cargo looks configuration and toolchain files up from the current folder, so it stands in an empty one; and it is
     /// the toolchain's own cargo, not rustup's proxy, which would look for a toolchain file as well.
@@ -135,15 +134,16 @@ impl CargoRun<'_> {
         &self,
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
-    ) -> Result<bool, BuildError> {
+    ) -> Result<(), BuildError> {
         let paths = self.paths();
         // What the fetch may know of the uploaded configuration.
         let config = config::for_fetch(&self.folder.tree, &paths.tree, &self.meta.index.package_root)?.to_string();
         let (tree, wanted, toolchain) = (self.folder.tree.clone(), config.clone(), self.toolchain.clone());
         let marker = blocking(move || Marker::of(&tree, &wanted, &toolchain)).await?;
         if marker.holds() {
-            return Ok(false);
+            return Ok(());
         }
+        self.builder.registry.grows();
         let config_file = self.folder.tree.with_file_name("fetch.toml");
         std::fs::write(&config_file, config)?;
         let manifest = paths.tree.join(&self.meta.index.package_root).join("Cargo.toml");
@@ -195,8 +195,7 @@ impl CargoRun<'_> {
         let limit = self.builder.limits.fetch();
         let status = self.run(&spec, &mut messages, event, cancel, "fetching dependencies", limit).await?;
         if status.success() {
-            marker.set()?;
-            return Ok(true);
+            return Ok(marker.set()?);
         }
         Err(BuildError::Fetch(reason(&messages).unwrap_or_else(|| format!("cargo fetch ended with {}", describe(status)))))
     }
@@ -209,18 +208,22 @@ impl CargoRun<'_> {
     ) -> Result<PathBuf, BuildError> {
         let index = &self.meta.index;
         let mut messages = Messages::new(&index.crate_name, index.binary.is_some());
-        let spec = self.compile_spec(&self.folder.tree, &self.folder.target);
+        let spec = self.compile_spec(&self.folder.tree, &self.folder.target, self.profile);
         let status = self.run(&spec, &mut messages, event, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
-            return Err(BuildError::Compile(compile_failure(&messages, status)));
+            return Err(self.failed(compile_failure(&messages, status)));
         }
         event(Event::Output { text: messages.summary() });
-        let artifact =
-            messages.artifact.ok_or_else(|| BuildError::Compile("cargo built nothing that could be started".into()))?;
+        let artifact = messages.artifact.ok_or_else(|| self.failed("cargo built nothing that could be started".into()))?;
         let target = self.paths().target;
-        artifact.strip_prefix(&target).map(Path::to_path_buf).map_err(|_| {
-            BuildError::Compile(format!("cargo put the artifact outside its target folder, at {}", artifact.display()))
-        })
+        artifact
+            .strip_prefix(&target)
+            .map(Path::to_path_buf)
+            .map_err(|_| self.failed(format!("cargo put the artifact outside its target folder, at {}", artifact.display())))
+    }
+
+    fn failed(&self, message: String) -> BuildError {
+        BuildError::Compile { message, profile: self.profile.name.clone() }
     }
 
     /// Compiles the dependencies alone, out of the skeleton in `tree`, into `target`. `false`: that was not possible, and
@@ -238,7 +241,9 @@ impl CargoRun<'_> {
                 event(told);
             }
         };
-        let spec = self.compile_spec(tree, target);
+        // The same for all projects, whatever this one's own build is.
+        let fast = Profile::of(&self.folder.tree, &self.meta.index, BuildKind::Fast);
+        let spec = self.compile_spec(tree, target, &fast);
         let status = self.run(&spec, &mut messages, &progress, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
             tracing::debug!(deployment = self.meta.id, error = messages.cargo_error, "dependencies do not compile apart");
@@ -249,12 +254,12 @@ impl CargoRun<'_> {
     }
 
     /// `cargo rustc` for the files in `tree`.
-    fn compile_spec(&self, tree: &Path, target: &Path) -> Spec {
+    fn compile_spec(&self, tree: &Path, target: &Path, profile: &Profile) -> Spec {
         let paths = self.paths();
         let index = &self.meta.index;
         let mut env = self.environment(&paths);
         env.push(("CARGO_TARGET_DIR".into(), paths.target.display().to_string()));
-        env.extend(self.profile.variables.iter().cloned());
+        env.extend(profile.variables.iter().cloned());
         let uid = self.builder.uids.build(self.meta.project_id);
         let mounts = vec![
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
@@ -267,8 +272,8 @@ impl CargoRun<'_> {
             Some(binary) => args.extend(["--bin", binary]),
             None => args.extend(["--lib", "--crate-type", "cdylib"]),
         }
-        args.extend(["--profile", &self.profile.name, "--locked", "--offline", "--package", &index.package]);
-        args.extend(self.profile.settings.iter().flat_map(|setting| ["--config", setting]));
+        args.extend(["--profile", &profile.name, "--locked", "--offline", "--package", &index.package]);
+        args.extend(profile.settings.iter().flat_map(|setting| ["--config", setting]));
         args.extend(["--message-format", "json-diagnostic-rendered-ansi"]);
         if index.no_default_features {
             args.push("--no-default-features");

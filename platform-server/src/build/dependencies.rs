@@ -13,7 +13,7 @@ use super::{
 };
 
 impl CargoRun<'_> {
-    /// Whether dependencies that are compiled apart, which is always for a fast build, are of use for this one.
+    /// Whether dependencies that are compiled apart, which is always as for a fast build, are of use for this one.
     pub(super) fn can_share(&self) -> bool {
         self.profile.kind == BuildKind::Fast || self.profile.same_dependencies
     }

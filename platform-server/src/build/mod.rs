@@ -18,7 +18,6 @@ mod dependencies;
 mod fetched;
 mod folders;
 mod messages;
-mod outputs;
 mod profile;
 mod registry;
 mod shared;
@@ -57,8 +56,8 @@ pub(crate) enum BuildError {
     Cancelled,
     #[error("the dependencies could not be fetched: {0}")]
     Fetch(String),
-    #[error("{0}")]
-    Compile(String),
+    #[error("{message}")]
+    Compile { message: String, profile: String },
     #[error("{what} took longer than the limit of {} s", .limit.as_secs())]
     Timeout { what: &'static str, limit: Duration },
     #[error(transparent)]
@@ -75,7 +74,7 @@ impl BuildError {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
             Self::Fetch(_) | Self::Sources(_) | Self::Timeout { what: "fetching dependencies", .. } => FailureKind::Fetch,
-            Self::Compile(_) | Self::Toolchain(_) | Self::Timeout { .. } => FailureKind::Build,
+            Self::Compile { .. } | Self::Toolchain(_) | Self::Timeout { .. } => FailureKind::Build,
             Self::Artifact(error) if error.is_the_apps() => FailureKind::Build,
             Self::Artifact(_) | Self::Io(_) | Self::Cancelled => FailureKind::Internal,
         }
@@ -86,8 +85,9 @@ impl BuildError {
             Self::Fetch(_) => Some(
                 "check that `cargo fetch --locked` works on your machine, and that the server can reach the registries".into(),
             ),
-            Self::Compile(_) => {
-                Some("the compiler's output is above; `cargo build --release` on your machine shows the same".into())
+            Self::Compile { profile, .. } => {
+                let flag = if profile == "release" { "--release".to_owned() } else { format!("--profile {profile}") };
+                Some(format!("the compiler's output is above; `cargo build {flag}` on your machine shows the same"))
             }
             Self::Timeout { what: "compiling", .. } => Some("raise the server's --build-timeout".into()),
             Self::Timeout { .. } => Some("raise the server's --fetch-timeout".into()),
@@ -131,6 +131,20 @@ impl Builder {
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(Digest, Manifest), BuildError> {
+        let built = self.try_build(meta, files, kind, event, cancel).await;
+        // Whatever came of it, it has left something.
+        self.evict();
+        built
+    }
+
+    async fn try_build(
+        &self,
+        meta: &Meta,
+        files: &Path,
+        kind: BuildKind,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(Digest, Manifest), BuildError> {
         let stage = |stage, message: &str| event(Event::Stage { stage, message: message.to_owned() });
         let prepared = self.prepare(meta, files, kind, event, cancel).await?;
         let run = prepared.run(self, meta);
@@ -139,25 +153,17 @@ impl Builder {
             run.take_dependencies(event, cancel).await?;
         }
         stage(Stage::Compile, if kind == BuildKind::Fast { "compiling" } else { "compiling, optimised" });
-        prepared.forget_other_kind().await?;
         let built = run.compile(event, cancel).await?;
         let stored = self.artifacts.store(&prepared.folder.target, &built, self.limits.max_artifact_bytes).await?;
         let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
-        let fetched = prepared.fetched;
-        drop(prepared);
-        self.evict(fetched);
         Ok((stored, manifest))
     }
 
     /// Removes what is over the limits. Nobody waits for it.
-    fn evict(&self, fetched: bool) {
+    fn evict(&self) {
         let (folders, registry) = (self.folders.clone(), self.registry.clone());
         tokio::task::spawn_blocking(move || {
-            let mut evicted = folders.evict();
-            if fetched {
-                evicted = evicted.and_then(|()| registry.evict(&folders).map(drop));
-            }
-            if let Err(error) = evicted {
+            if let Err(error) = folders.evict().and_then(|()| registry.evict(&folders)) {
                 tracing::warn!(%error, "what earlier builds left could not be removed");
             }
         });
@@ -189,16 +195,20 @@ impl Builder {
             })
             .await??
         };
-        let mut prepared = Prepared { folder, toolchain, profile, fetched: false, _registry: in_use };
+        let prepared = Prepared { folder, toolchain, profile, _registry: in_use };
         stage(Stage::Fetch, "fetching dependencies");
-        prepared.fetched = prepared.run(self, meta).fetch(event, cancel).await?;
+        prepared.run(self, meta).fetch(event, cancel).await?;
         let (registry, others) = (self.registry.clone(), self.uids.fetch().is_some());
         let lockfile = prepared.folder.tree.join(&meta.index.workspace_root).join("Cargo.lock");
         blocking(move || {
             if others {
                 registry.open_for_reading()?;
             }
-            sources::read(&lockfile, "Cargo.lock").map_or(Ok(()), |lock| registry.used(&lock))
+            // By this only what is evicted first is decided.
+            if let Err(error) = sources::read(&lockfile, "Cargo.lock").map_or(Ok(()), |lock| registry.used(&lock)) {
+                tracing::warn!(%error, "it cannot be noted which crates are used");
+            }
+            Ok(())
         })
         .await?;
         Ok(prepared)
@@ -210,21 +220,12 @@ struct Prepared {
     folder: BuildFolder,
     toolchain: Toolchain,
     profile: Profile,
-    /// Whether something may have been downloaded.
-    fetched: bool,
     _registry: InUse,
 }
 
 impl Prepared {
     fn run<'a>(&'a self, builder: &'a Builder, meta: &'a Meta) -> CargoRun<'a> {
         CargoRun { builder, folder: &self.folder, toolchain: &self.toolchain, profile: &self.profile, meta }
-    }
-
-    /// Where the build before was of the other kind, removes what it left.
-    async fn forget_other_kind(&self) -> io::Result<()> {
-        let (target, profile) = (self.folder.target.clone(), self.profile.folder.clone());
-        let kind = self.profile.kind;
-        blocking(move || outputs::turn(&target, &profile, kind)).await
     }
 }
 

@@ -36,11 +36,7 @@ impl Profile {
         let known = tables(tree, index);
         let links = has(&known, &name, "lto");
         let mut profile = Self {
-            folder: match name.as_str() {
-                "dev" | "test" => "debug".to_owned(),
-                "bench" => "release".to_owned(),
-                _ => name.clone(),
-            },
+            folder: if name == "dev" { "debug".to_owned() } else { name.clone() },
             kind,
             variables: Vec::new(),
             settings: Vec::new(),

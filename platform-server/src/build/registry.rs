@@ -11,23 +11,37 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, utimensat};
 use toml::{Table, Value};
 
-use super::{folders::BuildFolders, tree::disk_usage};
+use super::{folders::BuildFolders, shared::real_folder, tree::disk_usage};
 
 /// The file that cargo writes last when it unpacks. Its time is when a build last used the package; it is closed for
 /// writing once the package has been opened for reading.
 const COMPLETE: &str = ".cargo-ok";
+
+/// Where something is between its removal from its place and its end.
+const ASIDE: &str = ".removed";
+/// The time of now, for the last modification alone.
+const NOW: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+    last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+};
 
 /// The cache's folder: a `CARGO_HOME`.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     pub(crate) home: PathBuf,
     max_bytes: u64,
+    /// Whether something may have come since its size was last looked at.
+    grown: Arc<AtomicBool>,
 }
 
 /// Nothing is removed while this exists. A lock, so that another process sees it as well.
@@ -45,7 +59,7 @@ struct Unit {
 
 impl Registry {
     pub(crate) fn new(home: PathBuf, max_bytes: u64) -> Self {
-        Self { home, max_bytes }
+        Self { home, max_bytes, grown: Arc::new(AtomicBool::new(true)) }
     }
 
     /// Keeps everything. Waits while something is being removed.
@@ -59,9 +73,14 @@ impl Registry {
         File::options().create(true).truncate(false).write(true).open(self.home.with_extension("lock"))
     }
 
+    /// Notes that something is being downloaded.
+    pub(super) fn grows(&self) {
+        self.grown.store(true, Ordering::Relaxed);
+    }
+
     /// Makes every crate readable that has come since the last call.
     pub(super) fn open_for_reading(&self) -> io::Result<()> {
-        for registry in folders(&self.home.join("registry/src"))? {
+        for registry in self.folders(&["registry", "src"])? {
             for unpacked in folders(&registry)? {
                 // One without it is still being unpacked, by another fetch.
                 let Ok(complete) = fs::metadata(unpacked.join(COMPLETE)) else { continue };
@@ -76,9 +95,8 @@ impl Registry {
 
     /// Notes that the packages of a lockfile are being used.
     pub(super) fn used(&self, lock: &Table) -> io::Result<()> {
-        let registries = folders(&self.home.join("registry/src"))?;
-        let repositories = folders(&self.home.join("git/checkouts"))?;
-        let now = SystemTime::now();
+        let registries = self.folders(&["registry", "src"])?;
+        let repositories = self.folders(&["git", "checkouts"])?;
         let text = |package: &Value, key: &str| package.get(key).and_then(Value::as_str).map(str::to_owned);
         for package in lock.get("package").and_then(Value::as_array).into_iter().flatten() {
             let Some(source) = text(package, "source") else { continue };
@@ -95,9 +113,10 @@ impl Registry {
                 }
             };
             for folder in found {
-                match File::open(folder.join(COMPLETE)) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    file => file?.set_modified(now)?,
+                // A repository may have a link of that name, to anything.
+                match utimensat(CWD, folder.join(COMPLETE), &NOW, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(rustix::io::Errno::NOENT) => {}
+                    touched => touched?,
                 }
             }
         }
@@ -116,11 +135,17 @@ impl Registry {
     /// Removes what has not been used for longest until the rest is below the limit, unless a build uses it. Whether anything
     /// was removed.
     pub(super) fn evict(&self, projects: &BuildFolders) -> io::Result<bool> {
+        if !self.grown.swap(false, Ordering::Relaxed) {
+            return Ok(false);
+        }
         let mut total = self.bytes();
         if total <= self.max_bytes {
             return Ok(false);
         }
-        let Some(_alone) = self.alone()? else { return Ok(false) };
+        let Some(_alone) = self.alone()? else {
+            self.grows();
+            return Ok(false);
+        };
         projects.forget_fetched()?;
         let before = total;
         for unit in self.units()? {
@@ -128,7 +153,7 @@ impl Registry {
                 break;
             }
             for path in &unit.paths {
-                total = total.saturating_sub(remove(path)?);
+                total = total.saturating_sub(self.remove(path)?);
             }
         }
         tracing::info!(bytes = before - total, "downloaded crates are removed: all together are over the limit");
@@ -140,7 +165,7 @@ impl Registry {
         let Some(_alone) = self.alone()? else { return Ok(false) };
         projects.forget_fetched()?;
         for entry in fs::read_dir(&self.home)? {
-            remove(&entry?.path())?;
+            self.remove(&entry?.path())?;
         }
         Ok(true)
     }
@@ -157,24 +182,44 @@ impl Registry {
     /// Everything that may be removed, the least recently used first. The index is small, and stays.
     fn units(&self) -> io::Result<Vec<Unit>> {
         let mut units = Vec::new();
-        let cache = self.home.join("registry/cache");
-        for registry in folders(&self.home.join("registry/src"))? {
+        for registry in self.folders(&["registry", "src"])? {
+            let cache = match name(&registry) {
+                Some(name) => real_folder(&self.home, &["registry", "cache", name])?,
+                None => None,
+            };
             for unpacked in folders(&registry)? {
-                let packed = name(&registry).zip(name(&unpacked)).map(|(r, u)| cache.join(r).join(format!("{u}.crate")));
+                let packed = cache.as_ref().zip(name(&unpacked)).map(|(cache, name)| cache.join(format!("{name}.crate")));
                 let used = time_of(&unpacked.join(COMPLETE));
                 units.push(Unit { used, paths: std::iter::once(unpacked).chain(packed).collect() });
             }
         }
-        for repository in folders(&self.home.join("git/checkouts"))? {
+        let databases = real_folder(&self.home, &["git", "db"])?;
+        for repository in self.folders(&["git", "checkouts"])? {
             let checkouts = folders(&repository)?;
             let used = checkouts.iter().map(|checkout| time_of(&checkout.join(COMPLETE))).max();
-            let database = name(&repository).map(|name| self.home.join("git/db").join(name));
+            let database = databases.as_ref().zip(name(&repository)).map(|(databases, name)| databases.join(name));
             // Without its database a checkout would be made anew, and the other way round.
             let paths = std::iter::once(repository).chain(database).collect();
             units.push(Unit { used: used.unwrap_or(SystemTime::UNIX_EPOCH), paths });
         }
         units.sort_by_key(|unit| unit.used);
         Ok(units)
+    }
+
+    /// The folders in one of the cache's own. A link on the way is not followed: the fetch's uid could have made it.
+    fn folders(&self, way: &[&str]) -> io::Result<Vec<PathBuf>> {
+        real_folder(&self.home, way)?.map_or(Ok(Vec::new()), |folder| folders(&folder))
+    }
+
+    /// Removes a file or a folder; how many bytes that were. It is out of its place before, as cargo takes a half of a
+    /// package for a whole one.
+    fn remove(&self, path: &Path) -> io::Result<u64> {
+        let aside = self.home.join(ASIDE);
+        discard(&aside)?;
+        match fs::rename(path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            renamed => renamed.and_then(|()| discard(&aside)),
+        }
     }
 }
 
@@ -184,11 +229,11 @@ fn name(path: &Path) -> Option<&str> {
 
 /// One that is not there is the oldest.
 fn time_of(file: &Path) -> SystemTime {
-    fs::metadata(file).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    fs::symlink_metadata(file).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Removes a file or a folder; how many bytes that were.
-fn remove(path: &Path) -> io::Result<u64> {
+/// Removes what is not in its place any more; how many bytes that were.
+fn discard(path: &Path) -> io::Result<u64> {
     let bytes = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Ok(metadata) if !metadata.is_dir() => {
@@ -202,12 +247,8 @@ fn remove(path: &Path) -> io::Result<u64> {
 }
 
 fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
+    for entry in fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             found.push(entry.path());
@@ -324,6 +365,7 @@ mod tests {
         assert!(!builds.join("1/fetched").exists());
         assert_eq!(left(), [true, false, true, true]);
         assert!(!registry.home.join("registry/cache/index/b-1.0.0.crate").exists());
+        registry.grows();
         assert!(!registry.evict(&projects).unwrap());
         assert!(registry.clear(&projects).unwrap());
         assert_eq!((left(), registry.bytes()), ([false; 4], 0));

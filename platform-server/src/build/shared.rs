@@ -144,18 +144,9 @@ pub(super) fn real_folder(target: &Path, way: &[&str]) -> io::Result<Option<Path
 
 /// `name-0123456789abcdef`: a unit of a package whose name is among these.
 fn is_unit_of(file: &std::ffi::OsStr, names: &BTreeSet<String>) -> bool {
-    hashed(file).is_some_and(|name| names.contains(name))
-}
-
-/// Whether a file's name, without its extension, ends with a unit's hash.
-pub(super) fn is_hashed(stem: &std::ffi::OsStr) -> bool {
-    hashed(stem).is_some()
-}
-
-/// What stands before the hash.
-fn hashed(stem: &std::ffi::OsStr) -> Option<&str> {
-    let (name, hash) = stem.to_str()?.rsplit_once('-')?;
-    (hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit())).then_some(name)
+    file.to_str()
+        .and_then(|file| file.rsplit_once('-'))
+        .is_some_and(|(name, hash)| hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit()) && names.contains(name))
 }
 
 /// Takes what a build made: it is the server's from now on, and nothing but folders and plain files.

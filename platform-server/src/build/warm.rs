@@ -28,6 +28,12 @@ impl Builder {
     /// Compiles the template's dependencies for everybody, unless that has been done, or a build that somebody waits for
     /// ends it.
     pub(crate) async fn warm_up(&self, cancel: &CancellationToken) -> Result<(), BuildError> {
+        let warmed = self.try_warm_up(cancel).await;
+        self.evict();
+        warmed
+    }
+
+    async fn try_warm_up(&self, cancel: &CancellationToken) -> Result<(), BuildError> {
         if !self.sandbox.has_view() {
             return Ok(());
         }

@@ -52,6 +52,8 @@ pub(crate) struct Driver {
 #[derive(Debug)]
 pub(crate) enum NotRestarted {
     NothingServes,
+    /// The server stops.
+    Stopping,
     /// It does not start. The instance that served before still does.
     Failed(LaunchError),
     Db(DbError),
@@ -133,7 +135,7 @@ impl Driver {
                 self.events.append(&id, &Event::Finished { outcome: Outcome::Deleted });
             }
         }
-        self.idle.interrupt().await;
+        self.idle.end_of(project.id);
         // A start that was under way sees that it was deleted; after it, nothing sets the route again.
         let swap = self.swap_of(project.id);
         let _alone = swap.lock().await;
@@ -151,8 +153,14 @@ impl Driver {
         let _alone = swap.lock().await;
         let serving = self.db.serving(project_id).await.map_err(NotRestarted::Db)?;
         let Some(Deployed { mut built }) = serving else { return Err(NotRestarted::NothingServes) };
-        let before = built.optimised.clone();
-        let (instance, upstream) = self.instances.launch(&mut built).await.map_err(NotRestarted::Failed)?;
+        let (project, before) = (built.meta.project.clone(), built.optimised.clone());
+        let (instance, upstream) = tokio::select! {
+            launched = self.instances.launch(&mut built) => launched.map_err(|error| {
+                tracing::info!(%project, %error, "a restart failed");
+                NotRestarted::Failed(error)
+            })?,
+            () = self.stop.cancelled() => return Err(NotRestarted::Stopping),
+        };
         if let Optimised::Failed(why) = &built.optimised
             && built.optimised != before
         {
@@ -198,8 +206,8 @@ impl Driver {
 
     async fn build(self: Arc<Self>, queued: Queued) {
         let Some(cancel) = self.under_way.token(&queued.meta.id) else { return };
-        // Its tree may be this project's, and the machine is for those who wait.
-        self.idle.interrupt().await;
+        // It may work in this project's tree, and the machine is for those who wait.
+        let _no_idle_work = self.idle.keep_off().await;
         let (meta, files) = (queued.meta.clone(), self.launcher.files(&queued.meta.id));
         let (events, id) = (self.events.clone(), meta.id.clone());
         let tell = move |event: Event| events.append(&id, &event);

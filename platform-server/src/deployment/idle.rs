@@ -1,13 +1,13 @@
 //! What the server does while nobody waits for it: the optimised build of what went live from a fast one, and the warm-up.
-//! One piece of work at a time, and a deployment that comes ends it.
+//! One piece of work at a time, never beside a deployment's build, and a deployment that comes ends it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use platform_wire::BuildKind;
-use tokio::sync::MutexGuard;
+use platform_wire::{BuildKind, FailureKind};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::{Built, Driver, Optimised};
@@ -16,31 +16,56 @@ use crate::{
     db::{Db, DbError},
 };
 
-/// The piece of work that is being done, if any.
+/// Keeps idle work and builds that somebody waits for apart: both may work in the same tree.
 #[derive(Debug, Default)]
 pub(crate) struct IdleWork {
-    current: Mutex<CancellationToken>,
-    alone: tokio::sync::Mutex<()>,
+    /// Builds read; idle work writes.
+    working: RwLock<()>,
+    current: Mutex<Current>,
+}
+
+/// The idle work that was begun last.
+#[derive(Debug, Default)]
+struct Current {
+    project_id: Option<i64>,
+    cancel: CancellationToken,
 }
 
 impl IdleWork {
-    /// Ends what is being done. When this returns, nothing of it runs.
-    pub(super) async fn interrupt(&self) {
-        self.current().cancel();
-        let _none = self.alone.lock().await;
+    /// Ends idle work. When this returns, nothing of it runs, and none begins while the guard is held.
+    pub(super) async fn keep_off(&self) -> RwLockReadGuard<'_, ()> {
+        self.current().cancel.cancel();
+        self.working.read().await
     }
 
-    /// The turn to do something, and what says that it is over.
-    async fn begin(&self, stop: &CancellationToken) -> (MutexGuard<'_, ()>, CancellationToken) {
-        let alone = self.alone.lock().await;
+    /// Ends idle work that is this project's.
+    pub(super) fn end_of(&self, project_id: i64) {
+        let current = self.current();
+        if current.project_id == Some(project_id) {
+            current.cancel.cancel();
+        }
+    }
+
+    /// The turn to do something for a project, or for none, and what says that it is over. `None`: something is being done.
+    fn begin(&self, project_id: Option<i64>, stop: &CancellationToken) -> Option<(RwLockWriteGuard<'_, ()>, CancellationToken)> {
+        let alone = self.working.try_write().ok()?;
         let cancel = stop.child_token();
-        *self.current() = cancel.clone();
-        (alone, cancel)
+        *self.current() = Current { project_id, cancel: cancel.clone() };
+        Some((alone, cancel))
     }
 
-    fn current(&self) -> std::sync::MutexGuard<'_, CancellationToken> {
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more to do.
+    Again,
+    /// The same would only happen again.
+    AfterTheNextDeployment,
 }
 
 impl Driver {
@@ -56,11 +81,11 @@ impl Driver {
                 tracing::warn!(%error, "optimised builds are not looked for until the next deployment");
                 None
             });
-            let more = match wanted {
+            let next = match wanted {
                 Some(built) => self.optimise(built).await,
-                None => false,
+                None => Next::AfterTheNextDeployment,
             };
-            if !more {
+            if next == Next::AfterTheNextDeployment {
                 tokio::select! {
                     () = self.under_way.changed() => {}
                     () = self.stop.cancelled() => return,
@@ -69,22 +94,26 @@ impl Driver {
         }
     }
 
-    /// `false`: what came of it could not be stored, and it would be done again at once.
-    async fn optimise(&self, built: Built) -> bool {
-        let (_alone, cancel) = self.idle.begin(&self.stop).await;
+    async fn optimise(&self, built: Built) -> Next {
+        let meta = &built.meta;
+        let Some((_alone, cancel)) = self.idle.begin(Some(meta.project_id), &self.stop) else { return Next::Again };
         // One that came before this had its turn has ended nothing.
         if !self.under_way.is_empty() {
-            return true;
+            return Next::Again;
         }
-        let (meta, files) = (&built.meta, self.launcher.files(&built.meta.id));
         let storing = self.retention.in_use.hold_to_store(&meta.id);
         tracing::info!(project = %meta.project, deployment = meta.id, "idle: making the optimised build");
+        let files = self.launcher.files(&meta.id);
         let ended = match self.builder.build(meta, &files, BuildKind::Optimised, &|_| {}, &cancel).await {
             Ok((artifact, manifest)) if manifest == built.manifest => Ok(artifact),
             // What was provided for the one might not be what the other asks for.
             Ok(_) => Err("optimised, the app asks for other things than the fast build does".to_owned()),
-            Err(BuildError::Cancelled) => return true,
-            Err(error) => Err(error.to_string()),
+            Err(BuildError::Cancelled) => return Next::Again,
+            Err(error) if [FailureKind::Internal, FailureKind::Fetch].contains(&error.kind()) => {
+                tracing::warn!(project = %meta.project, %error, "the optimised build is tried again after the next deployment");
+                return Next::AfterTheNextDeployment;
+            }
+            Err(error) => Err(format!("{error}; to see the compiler's output: cargo shuttle deploy --build optimised")),
         };
         match &ended {
             Ok(_) => tracing::info!(project = %meta.project, deployment = meta.id, "the optimised build is ready"),
@@ -97,7 +126,13 @@ impl Driver {
         }
         drop(storing);
         self.sweep();
-        stored.inspect_err(|error| tracing::warn!(%error, "what came of an optimised build could not be stored")).is_ok()
+        match stored {
+            Ok(_) => Next::Again,
+            Err(error) => {
+                tracing::warn!(%error, "what came of an optimised build could not be stored");
+                Next::AfterTheNextDeployment
+            }
+        }
     }
 
     /// Has common dependencies compiled, once nothing has been under way for so long.
@@ -108,7 +143,7 @@ impl Driver {
                 () = self.under_way.quiet(after) => {}
                 () = self.stop.cancelled() => return,
             }
-            let (_alone, cancel) = self.idle.begin(&self.stop).await;
+            let Some((_alone, cancel)) = self.idle.begin(None, &self.stop) else { continue };
             if !self.under_way.is_empty() {
                 continue;
             }
@@ -131,5 +166,32 @@ async fn store(db: &Db, seq: i64, ended: &Result<super::Digest, String>) -> Resu
         Ok(()) => Ok(true),
         Err(DbError::Changed) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_build_ends_idle_work_waits_for_its_end_and_keeps_it_off() {
+        let (idle, stop) = (IdleWork::default(), CancellationToken::new());
+        let (alone, cancel) = idle.begin(Some(1), &stop).unwrap();
+        // Another piece of work does not wait for its turn: a build would have to wait for it as well.
+        assert!(idle.begin(None, &stop).is_none());
+        idle.end_of(2);
+        assert!(!cancel.is_cancelled());
+        let mut build = std::pin::pin!(idle.keep_off());
+        assert!(poll!(&mut build).is_pending() && cancel.is_cancelled());
+        drop(alone);
+        let building = build.await;
+        let _another = idle.keep_off().await;
+        assert!(idle.begin(None, &stop).is_none());
+        drop((building, _another));
+        let (_alone, cancel) = idle.begin(Some(1), &stop).unwrap();
+        idle.end_of(1);
+        assert!(cancel.is_cancelled());
     }
 }

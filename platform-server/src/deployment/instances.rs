@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::{BuildKind, LogLevel, ProjectName, ServiceKind, Serving};
+use platform_wire::{BuildKind, LaterBuild, LogLevel, ProjectName, ServiceKind, Serving};
 use shuttle_abi::Kind;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,8 @@ pub(crate) struct Instances {
     in_use: InUse,
     grace: Duration,
     max_restart_delay_ms: u64,
+    /// Whether optimised builds are made.
+    optimises: bool,
     starts: Arc<Semaphore>,
     live: Mutex<HashMap<i64, Keeper>>,
 }
@@ -72,6 +74,7 @@ impl Instances {
         in_use: InUse,
         grace: Duration,
         max_restart_delay: Duration,
+        optimises: bool,
     ) -> Self {
         Self {
             launcher,
@@ -79,6 +82,7 @@ impl Instances {
             in_use,
             grace,
             max_restart_delay_ms: u64::try_from(max_restart_delay.as_millis()).unwrap_or(u64::MAX),
+            optimises,
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             live: Mutex::default(),
         }
@@ -114,9 +118,17 @@ impl Instances {
             max_restart_delay_ms: self.max_restart_delay_ms,
         };
         let keeper = Keeper { deployment, project, kind, status, retire, task: tokio::spawn(keep.run(instance)) };
-        if let Some(old) = self.lock().insert(project_id, keeper) {
+        let mut live = self.lock();
+        if let Some(old) = live.get(&project_id) {
+            let (old_status, mut status) = (old.status().clone(), keeper.status());
+            // What became known while the new instance was started.
+            if old.deployment == keeper.deployment && status.optimised == Optimised::Wanted {
+                status.optimised = old_status.optimised;
+            }
+            drop(status);
             old.retire.cancel();
         }
+        live.insert(project_id, keeper);
     }
 
     /// Starts an instance beside the one that serves.
@@ -171,7 +183,8 @@ impl Instances {
                 Kind::Background => ServiceKind::Background,
             },
             build: status.build,
-            optimised: status.optimised.to_wire(),
+            // One that is wanted and never made is none that follows.
+            optimised: status.optimised.to_wire().filter(|later| self.optimises || *later != LaterBuild::Waiting),
         })
     }
 

@@ -46,7 +46,7 @@ pub(crate) enum LaunchError {
 }
 
 impl LaunchError {
-    fn kind(&self) -> FailureKind {
+    pub(crate) fn kind(&self) -> FailureKind {
         match self {
             Self::Provision(_) => FailureKind::Provision,
             Self::Start(StartError::Io(_)) => FailureKind::Internal,
@@ -122,7 +122,7 @@ impl Launcher {
         starts: &Semaphore,
     ) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
         let error = match self.launch_one(built, starts).await {
-            Err(error) if matches!(built.optimised, Optimised::Ready(_)) => error,
+            Err(error) if matches!(built.optimised, Optimised::Ready(_)) && error.kind() == FailureKind::Start => error,
             launched => return launched,
         };
         // Of the same sources: where this one starts, the fault is the other one's.

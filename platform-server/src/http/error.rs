@@ -8,7 +8,7 @@ use axum::{
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use platform_wire::{ApiError, ErrorCode, InvalidName, InvalidSecrets, UnknownMode};
+use platform_wire::{ApiError, ErrorCode, FailureKind, InvalidName, InvalidSecrets, UnknownMode};
 
 use crate::{archive::ArchiveError, build::is_disk_full, db::DbError, deployment::launcher::LaunchError, vault::VaultError};
 
@@ -73,6 +73,9 @@ impl Error {
     }
 
     pub(super) fn not_started(error: &LaunchError) -> Self {
+        if error.kind() == FailureKind::Internal {
+            return Self::internal(error.to_string());
+        }
         let hint = format!("the instance that served before still does; {}", error.hint());
         Self::new(ErrorCode::NotStarted, error.to_string()).hint(hint)
     }

@@ -81,13 +81,17 @@ pub(super) async fn delete(State(api): Shared, Path(name): Path<String>) -> Resu
 
 pub(super) async fn restart(State(api): Shared, Path(name): Path<String>) -> Result<Json<Project>, Error> {
     let row = find(&api, &name).await?;
-    // In a task of its own, as a deletion is.
+    if api.stop.is_cancelled() {
+        return Err(Error::stopping());
+    }
+    // In a task of its own, as a deletion is; the server waits for it when it stops.
     let (driver, id) = (Arc::clone(&api.driver), row.id);
-    match tokio::spawn(async move { driver.restart(id).await }).await.map_err(std::io::Error::other)? {
+    match api.driver.tasks.spawn(async move { driver.restart(id).await }).await.map_err(std::io::Error::other)? {
         Ok(()) => Ok(Json(to_wire(&api, row).await?)),
         Err(NotRestarted::NothingServes) => {
             Err(Error::conflict(format!("nothing of `{name}` is deployed")).hint("deploy it: cargo shuttle deploy"))
         }
+        Err(NotRestarted::Stopping) => Err(Error::stopping()),
         Err(NotRestarted::Failed(error)) => Err(Error::not_started(&error)),
         Err(NotRestarted::Db(error)) => Err(error.into()),
     }

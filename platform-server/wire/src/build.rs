@@ -67,6 +67,8 @@ pub enum BuildKind {
     #[default]
     Fast,
     Optimised,
+    #[serde(other)]
+    Other,
 }
 
 impl BuildKind {
@@ -76,6 +78,7 @@ impl BuildKind {
         match self {
             Self::Fast => "fast",
             Self::Optimised => "optimised",
+            Self::Other => "other",
         }
     }
 }
