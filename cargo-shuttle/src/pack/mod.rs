@@ -95,7 +95,7 @@ pub(crate) fn sizes(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<BTreeMap<S
 fn index(plan: &Plan, layout: &layout::Layout) -> Result<ArchiveIndex, PackError> {
     Ok(ArchiveIndex {
         format: ARCHIVE_FORMAT,
-        package: plan.package.clone(),
+        package: plan.package_spec.clone(),
         crate_name: plan.crate_name.clone(),
         workspace_root: layout.name(&plan.workspace_root)?,
         package_root: layout.name(&plan.package_root)?,

@@ -26,6 +26,8 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) package: String,
+    /// What cargo knows it by: its name, and its version where a dependency has the same name.
+    pub(crate) package_spec: String,
     pub(crate) crate_name: String,
     /// The binary to build; without one it is the library.
     pub(crate) binary: Option<String>,
@@ -86,6 +88,7 @@ pub(crate) fn plan(
     files.extend(outer_sources(workspace.root(), &folders, &packages, &resolve)?);
     Ok(Plan {
         package: package.name().to_string(),
+        package_spec: spec(&resolve, package),
         crate_name,
         binary,
         sdk_version: sdk.version().to_string(),
@@ -147,6 +150,12 @@ fn check_profile(workspace: &Workspace<'_>, name: Option<&str>) -> Result<(), Pr
         Ok(_) => Ok(()),
         Err(error) => Err(ProjectError::NoSuchProfile { name: name.to_owned(), why: error.to_string() }),
     }
+}
+
+/// A package may be called as one that it depends on.
+fn spec(resolve: &Resolve, package: &Package) -> String {
+    let is_shared = resolve.iter().filter(|id| id.name() == package.name()).count() > 1;
+    if is_shared { format!("{}@{}", package.name(), package.version()) } else { package.name().to_string() }
 }
 
 /// The SDK that the lockfile names.

@@ -380,6 +380,16 @@ fn an_annotated_binary_is_named_unless_the_library_is_annotated() {
 }
 
 #[test]
+fn a_package_with_the_name_of_a_dependency_is_told_apart_by_its_version() {
+    let project = Project::new();
+    let dependencies = "[dependencies]\nother = { package = \"my-app\", path = \"../other\" }\n";
+    project.write("app/Cargo.toml", &project.read("app/Cargo.toml").replace("[dependencies]\n", dependencies));
+    project.write("other/Cargo.toml", "[package]\nname = \"my-app\"\nversion = \"2.0.0\"\nedition = \"2021\"\n");
+    project.write("other/src/lib.rs", "");
+    assert_eq!(upload(&project).index().package, "my-app@0.1.0");
+}
+
+#[test]
 fn the_sdk_under_another_name_or_by_a_patch_is_found() {
     let project = Project::new();
     let by_path = "shuttle-service = { path = \"../sdk\" }";
