@@ -37,7 +37,7 @@ Usage: cargo xtask COMMAND
   demo [--once]            set up, build, start a platform, deploy examples/url-shortener, try it; stays up until Ctrl-C
                            (--once: stops after the check)
   test [--slow] [ARGS]     set up, build, run every test; as root, the end-to-end tests a second time as an ordinary user.
-                           ARGS go to `cargo test`
+                           ARGS go to `cargo test` (--slow: and those end-to-end tests that take minutes)
        --unprivileged      only that second part; ARGS go to the test program
   ci                       tidy, formatting, clippy, the tests, the documentation: what CI runs
   tidy                     the repository's own rules, as code

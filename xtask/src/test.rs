@@ -17,8 +17,6 @@ pub(crate) const BIN_DIR: &str = "SHUTTLE_TEST_BIN_DIR";
 pub(crate) const REPO: &str = "SHUTTLE_TEST_REPO";
 /// Set for the run as an ordinary user: the tests choose the part that is worth running twice.
 pub(crate) const UNPRIVILEGED: &str = "SHUTTLE_TEST_UNPRIVILEGED";
-/// Asks for the tests that take minutes.
-pub(crate) const SLOW: &str = "SHUTTLE_TEST_SLOW";
 
 /// What the command line says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,6 +40,9 @@ pub(crate) fn all(repo: &Repo, options: &Options, steps: &mut Steps) -> Result<(
     let bins = steps.run("Build the binaries", || repo.build_bins(false))?;
     if !options.unprivileged {
         steps.run(if setup::is_root() { "Test, as root" } else { "Test" }, || cargo_test(repo, &bins, options))?;
+        if options.slow {
+            steps.run("End-to-end tests that take minutes", || slow_tests(repo, &bins, options))?;
+        }
     }
     if !options.unprivileged && options.args.is_empty() {
         steps.run("Examples' own tests", || test_examples(repo))?;
@@ -65,7 +66,24 @@ fn cargo_test(repo: &Repo, bins: &Path, options: &Options) -> Result<()> {
         command.arg("--workspace");
     }
     command.arg("--locked").args(&options.args);
-    cmd::run(with_paths(&mut command, bins, &repo.root, options.slow))
+    cmd::run(with_paths(&mut command, bins, &repo.root))
+}
+
+/// The end-to-end tests that are marked as ignored. Of the documentation's examples, some are ignored for good.
+fn slow_tests(repo: &Repo, bins: &Path, options: &Options) -> Result<()> {
+    let mut command = repo.cargo();
+    command.args(["test", "--workspace", "--locked", "--test", "e2e"]).args(with_ignored(&options.args));
+    cmd::run(with_paths(&mut command, bins, &repo.root))
+}
+
+/// `--ignored` is the test program's, so it stands behind a `--`.
+fn with_ignored(args: &[OsString]) -> Vec<OsString> {
+    let mut args = args.to_vec();
+    if !args.iter().any(|arg| arg == "--") {
+        args.push("--".into());
+    }
+    args.push("--ignored".into());
+    args
 }
 
 /// The end-to-end tests deploy every example; this is for those that have tests of their own beside that.
@@ -90,10 +108,24 @@ fn has_tests(folder: &Path) -> bool {
 }
 
 /// Sets the variables through which the tests find what they drive.
-pub(crate) fn with_paths<'a>(command: &'a mut Command, bins: &Path, repo: &Path, slow: bool) -> &'a mut Command {
-    command.env(BIN_DIR, bins).env(REPO, repo);
-    if slow {
-        command.env(SLOW, "1");
+pub(crate) fn with_paths<'a>(command: &'a mut Command, bins: &Path, repo: &Path) -> &'a mut Command {
+    command.env(BIN_DIR, bins).env(REPO, repo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_holds_for_the_slow_tests_as_well() {
+        for (args, expected) in [
+            ("", "-- --ignored"),
+            ("vendored", "vendored -- --ignored"),
+            ("vendored -- --nocapture", "vendored -- --nocapture --ignored"),
+        ] {
+            let args: Vec<OsString> = args.split_whitespace().map(OsString::from).collect();
+            let expected: Vec<OsString> = expected.split(' ').map(OsString::from).collect();
+            assert_eq!(with_ignored(&args), expected);
+        }
     }
-    command
 }

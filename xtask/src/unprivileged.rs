@@ -55,7 +55,7 @@ pub(crate) fn test(repo: &Repo, bins: &Path, options: &Options) -> Result<()> {
     let mut command = view.enter()?;
     command.arg(view.path("bin").join(relative)).args(&options.args);
     view.environment(&mut command);
-    test::with_paths(&mut command, &view.path("bin"), &view.path("repo"), options.slow).env(test::UNPRIVILEGED, "1");
+    test::with_paths(&mut command, &view.path("bin"), &view.path("repo")).env(test::UNPRIVILEGED, "1");
     ui::note(format_args!("$ {} {}   (as nobody)", relative.display(), shown_args(options)));
     let result = cmd::quietly(&mut command);
     view.is_unmounted()?;
