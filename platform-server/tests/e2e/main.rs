@@ -7,6 +7,7 @@
 mod app;
 mod builds;
 mod examples;
+mod fixtures;
 mod hostile;
 mod life;
 mod optimised;
