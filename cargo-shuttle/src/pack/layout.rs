@@ -34,7 +34,12 @@ impl Layout {
     /// A path's name in the archive; empty for the top.
     pub(super) fn name(&self, path: &Path) -> Result<String, PackError> {
         let below = path.strip_prefix(&self.top).unwrap_or(path);
-        below.to_str().map(str::to_owned).ok_or_else(|| PackError::NotUtf8(path.to_owned()))
+        let name = below.to_str().ok_or_else(|| PackError::NotUtf8(path.to_owned()))?;
+        // The server refuses it, as not everybody reads such a name alike.
+        if name.contains(|c: char| c == '\\' || c.is_control()) {
+            return Err(PackError::OddName(path.to_owned()));
+        }
+        Ok(name.to_owned())
     }
 
     /// Every entry but the index.

@@ -35,6 +35,8 @@ pub(crate) enum PackError {
     LinkLoop(PathBuf),
     #[error("the name of {} is not UTF-8", .0.display())]
     NotUtf8(PathBuf),
+    #[error("{0:?} has a backslash or a control character in its name, which no archive may have")]
+    OddName(PathBuf),
     #[error("{} changed while it was packed", .0.display())]
     Changed(PathBuf),
     #[error("{}: {why}", path.display())]
@@ -56,7 +58,7 @@ impl PackError {
                 Self::DanglingLink(_) | Self::LinkLoop(_) => {
                     "links are sent as what they point at; remove it, or add it to .gitignore"
                 }
-                Self::NotUtf8(_) => "rename it, or add it to .gitignore",
+                Self::NotUtf8(_) | Self::OddName(_) => "rename it, or add it to .gitignore",
                 Self::Changed(_) => "try again when nothing writes to it, or add it to .gitignore",
                 Self::Temp { folder, .. } => {
                     return Some(format!("free space in {}, or set TMPDIR to another folder", folder.display()));

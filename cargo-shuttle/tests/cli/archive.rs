@@ -357,6 +357,18 @@ fn a_name_that_is_not_utf8_is_refused() {
 }
 
 #[test]
+fn a_name_that_the_server_refuses_is_refused_before_the_upload() {
+    for name in ["app/unit-a\\x2db.mount", "app/two\nlines"] {
+        let (project, server) = (Project::new(), Server::start());
+        project.write(name, "");
+        Shuttle::new(&project, &server, &["deploy"])
+            .run()
+            .ended_with(3)
+            .says(&["a backslash or a control character", "rename it"]);
+    }
+}
+
+#[test]
 fn another_folders_manifest_can_be_named() {
     let project = Project::new().at("sdk");
     let archive = upload_with(&project, &["deploy", "--no-follow", "--manifest-path", "../app/Cargo.toml"]);
