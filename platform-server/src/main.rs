@@ -31,6 +31,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 fn main() -> ExitCode {
     // Before anything else, and before there is a second thread: this may be no server at all.
     sandbox::enter::run_if_asked();
+    // Builds, apps and databases run as other users and have to enter what is made for them. What is nobody else's to read
+    // has a mode of its own, so a strict umask (`UMask=0077` of systemd) would add nothing.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let command = config::Cli::parse().command;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -251,7 +251,12 @@ const ON_A_DISK: &str = "mount -t tmpfs -o size=$1,mode=711 tmpfs \"$2\" && shif
 
 fn server_command(folder: &Path, disk: Option<&str>) -> Command {
     let server = binaries().join("platform-server");
-    let Some(size) = disk else { return Command::new(server) };
+    let Some(size) = disk else {
+        // As strict as a service manager's: others have to reach what the server makes for them all the same.
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 077 && exec \"$@\"", "sh"]).arg(server);
+        return command;
+    };
     fs::create_dir_all(folder.join("data")).unwrap();
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", ON_A_DISK, "sh", size]).arg(folder.join("data")).arg(server);
