@@ -83,8 +83,8 @@ impl Registry {
         for registry in self.folders(&["registry", "src"])? {
             for unpacked in folders(&registry)? {
                 // One without it is still being unpacked, by another fetch.
-                let Ok(complete) = fs::metadata(unpacked.join(COMPLETE)) else { continue };
-                if complete.permissions().mode() & 0o222 != 0 {
+                let Ok(complete) = fs::symlink_metadata(unpacked.join(COMPLETE)) else { continue };
+                if complete.is_file() && complete.permissions().mode() & 0o222 != 0 {
                     open(&unpacked)?;
                     fs::set_permissions(unpacked.join(COMPLETE), fs::Permissions::from_mode(0o444))?;
                 }

@@ -327,3 +327,90 @@ fn find_project(db: &Connection, name: &ProjectName) -> Result<Option<ProjectRow
     let found = statement.query_row([name.as_str()], |row| Ok(project(row))).optional()?;
     found.transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use platform_wire::{Failure, FailureKind};
+    use shuttle_abi::{Kind, Listen, Manifest, ServiceManifest, Settings};
+
+    use super::*;
+
+    fn digest(byte: u8) -> Digest {
+        Digest::new(&[byte; 32])
+    }
+
+    async fn queued(db: &Db, id: &str, archive: u8) -> Queued {
+        let index = r#"{"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
+            "sdk_version": "0.1.0", "cli_version": "0.1.0"}"#;
+        db.create_deployment(NewDeployment {
+            id: id.into(),
+            project: "app".parse().unwrap(),
+            archive: digest(archive),
+            index: serde_json::from_str(index).unwrap(),
+            secrets: None,
+            build: BuildMode::Both,
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn live(db: &Db, id: &str, archive: u8) -> Built {
+        let settings = Settings::default();
+        let service = ServiceManifest { framework: "axum".into(), kind: Kind::Http, listen: Listen::Unix, settings };
+        let manifest = Manifest { manifest: 2, sdk: String::new(), crate_name: "app".into(), service, resources: Vec::new() };
+        let built = queued(db, id, archive).await.built(digest(archive), manifest);
+        db.swap(State::Queued, Deployment::Built(built.clone())).await.unwrap();
+        db.swap(State::Built, Deployment::Loaded(built.clone().loaded())).await.unwrap();
+        db.go_live(built.loaded()).await.unwrap().0.built
+    }
+
+    fn open() -> (tempfile::TempDir, Db) {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("platform.db")).unwrap();
+        (folder, db)
+    }
+
+    #[tokio::test]
+    async fn what_serves_is_the_same_unless_something_newer_is_on_its_way() {
+        let (_folder, db) = open();
+        let same = async |archive, build| {
+            let found = db.same("app".parse().unwrap(), digest(archive), None, build).await.unwrap();
+            found.map(|serving| serving.built.meta.id)
+        };
+        assert_eq!(same(1, BuildMode::Both).await, None);
+        live(&db, "a", 1).await;
+        assert_eq!(same(1, BuildMode::Both).await.as_deref(), Some("a"));
+        assert_eq!((same(2, BuildMode::Both).await, same(1, BuildMode::Fast).await), (None, None));
+        // The older one is wanted back: it has to come after the newer one.
+        let newer = queued(&db, "b", 2).await;
+        assert_eq!(same(1, BuildMode::Both).await, None);
+        let failure = Failure { kind: FailureKind::Build, message: "no".into(), hint: None, exit_status: None, log: Vec::new() };
+        db.swap(State::Queued, Deployment::Error(newer.failed(failure))).await.unwrap();
+        assert_eq!(same(1, BuildMode::Both).await.as_deref(), Some("a"));
+        let project = db.project("app".parse().unwrap()).await.unwrap().unwrap();
+        db.add_secrets(project.id, "s1".into(), vec![1]).await.unwrap();
+        assert_eq!(same(1, BuildMode::Both).await, None, "it would get the new secrets");
+    }
+
+    #[tokio::test]
+    async fn an_optimised_build_is_wanted_once_and_only_of_what_serves() {
+        let (_folder, db) = open();
+        let older = live(&db, "a", 1).await;
+        let newer = live(&db, "b", 2).await;
+        assert_eq!(db.to_optimise().await.unwrap().map(|built| built.meta.id).as_deref(), Some("b"));
+        assert!(matches!(db.set_optimised(older.meta.seq, Ok(digest(3))).await, Err(DbError::Changed)));
+        db.set_optimised(newer.meta.seq, Ok(digest(4))).await.unwrap();
+        assert!(db.to_optimise().await.unwrap().is_none());
+        assert_eq!(db.serving(newer.meta.project_id).await.unwrap().unwrap().built.best().0, &digest(4));
+        // Both are needed: the one is what the other falls back to.
+        let kept = db.kept_files().await.unwrap().artifacts;
+        assert!([2, 4].into_iter().all(|byte| kept.contains(digest(byte).as_str())));
+        // It was ready, and then did not start.
+        db.set_optimised(newer.meta.seq, Err("no".into())).await.unwrap();
+        assert!(db.to_optimise().await.unwrap().is_none());
+        let live = live(&db, "c", 5).await;
+        db.set_optimised(live.meta.seq, Err("no".into())).await.unwrap();
+        let serving = db.serving(live.meta.project_id).await.unwrap().unwrap().built;
+        assert_eq!((&serving.optimised, serving.best().0), (&Optimised::Failed("no".into()), &digest(5)));
+    }
+}
