@@ -137,7 +137,7 @@ fn remarks(serving: &Serving) -> String {
 /// Says that there was nothing to do.
 fn unchanged(deployment: &Deployment, arguments: &Deploy, ui: &Ui) -> Value {
     let Deployment { id, project, url, .. } = deployment;
-    ui.status("Unchanged", &format!("deployment {id} is the very same and serves; --force deploys it anew"));
+    ui.status("Unchanged", &format!("since deployment {id}; --force builds it anew"));
     if !ui.is_json() {
         ui.data(if arguments.no_follow { id } else { url });
     }

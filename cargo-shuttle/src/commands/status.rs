@@ -54,10 +54,10 @@ fn build(serving: &Serving) -> String {
     let kind = serving.build.as_str();
     match (serving.build, &serving.optimised) {
         (BuildKind::Fast, Some(LaterBuild::Waiting)) => {
-            format!("{kind}; the optimised one is made when the server has nothing else to do")
+            format!("{kind}; the optimised one follows when the server is idle")
         }
         (BuildKind::Fast, Some(LaterBuild::Ready)) => {
-            format!("{kind}; the optimised one serves from the next start on, or now: cargo shuttle restart")
+            format!("{kind}; optimised from the next start on, or now: cargo shuttle restart")
         }
         (BuildKind::Fast, Some(LaterBuild::Failed { message })) => format!("{kind}; there is no optimised one: {message}"),
         (BuildKind::Fast | BuildKind::Optimised | BuildKind::Other, _) => kind.to_owned(),

@@ -39,7 +39,7 @@ fn status_shows_what_serves() {
     let json = Shuttle::new(&project, &server, &["status", "--output", "json"]).run().ended_with(0).json();
     assert_eq!(json["serving"]["deployment"], "d1");
     assert_eq!(json["serving"]["optimised"]["state"], "ready");
-    let build = "Build      fast; the optimised one serves from the next start on, or now: cargo shuttle restart";
+    let build = "Build      fast; optimised from the next start on, or now: cargo shuttle restart";
     assert!(run.stdout.contains(build), "{}", run.stdout);
 }
 
