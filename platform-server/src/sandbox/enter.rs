@@ -26,6 +26,9 @@ use shuttle_abi::frame;
 
 use super::{DeathSignal, INNER, Limits, OUTER, Spec, View, root};
 
+/// How gladly the kernel ends what is nice, when memory runs out: from -1000 to 1000.
+const EXPENDABLE: &str = "900";
+
 /// Exit status when the sandbox itself failed, as in shells: the program was never run.
 const CANNOT_RUN: i32 = 126;
 
@@ -126,6 +129,8 @@ fn become_program(spec: &Spec) -> io::Error {
         apply(&spec.limits)?;
         if spec.nice != 0 {
             rustix::process::nice(spec.nice)?;
+            // Where memory runs out, a compiler goes before a database or an app. Where that cannot be said, it is as it is.
+            let _ = std::fs::write("/proc/self/oom_score_adj", EXPENDABLE);
         }
         std::env::set_current_dir(&spec.cwd)?;
         if let Some(uid) = spec.uid {

@@ -45,7 +45,7 @@ pub(crate) struct Spec {
     pub(crate) limits: Limits,
     /// Sent to the program when the server dies. `KILL`, but for programs that have something to save.
     pub(crate) death_signal: DeathSignal,
-    /// Added to the program's niceness.
+    /// Added to the program's niceness. What is nice at all is also ended first when memory runs out.
     pub(crate) nice: i32,
 }
 

@@ -151,6 +151,7 @@ async fn a_build_sees_nothing_of_the_server() {
             for (name, _) in std::env::vars() {{
                 closed(&format!("see the variable {{name}}"), ["CURL_CA_BUNDLE", "CARGO_HTTP_CAINFO", "HTTPS_PROXY", "https_proxy", "SHUTTLE_API_KEY", "SHUTTLE_TEST_REPO"].contains(&name.as_str()));
             }}
+            assert_eq!(std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim(), "900");
             std::fs::write({outside:?}, "only in its own /tmp").unwrap();
             panic!("all closed");
         }}"#
