@@ -145,7 +145,7 @@ pub(crate) struct Deploy {
 /// [`BuildMode`], with what `--help` says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Build {
-    /// The project's profile (`release`, or [build] profile in Shuttle.toml), made
+    /// The project's profile (`release`, or `[build] profile` in Shuttle.toml), made
     /// incremental and without LTO: live the soonest
     Fast,
     /// The profile as it stands in Cargo.toml: live when that is done
