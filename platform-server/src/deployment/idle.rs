@@ -69,14 +69,18 @@ enum Next {
 }
 
 impl Driver {
+    /// Waits until nothing has been under way for so long. `false`: the server stops.
+    async fn becomes_idle(&self, after: Duration) -> bool {
+        tokio::select! {
+            () = self.under_way.quiet(after) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+
     /// Makes the optimised builds that are wanted, each once nothing has been under way for so long.
     pub(crate) async fn optimise_when_idle(self: Arc<Self>, after: Option<Duration>) {
         let Some(after) = after else { return };
-        loop {
-            tokio::select! {
-                () = self.under_way.quiet(after) => {}
-                () = self.stop.cancelled() => return,
-            }
+        while self.becomes_idle(after).await {
             let wanted = self.db.to_optimise().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "optimised builds are not looked for until the next deployment");
                 None
@@ -138,11 +142,7 @@ impl Driver {
     /// Has common dependencies compiled, once nothing has been under way for so long.
     pub(crate) async fn warm_up_when_idle(self: Arc<Self>, after: Option<Duration>) {
         let Some(after) = after else { return };
-        loop {
-            tokio::select! {
-                () = self.under_way.quiet(after) => {}
-                () = self.stop.cancelled() => return,
-            }
+        while self.becomes_idle(after).await {
             let Some((_alone, cancel)) = self.idle.begin(None, &self.stop) else { continue };
             if !self.under_way.is_empty() {
                 continue;
