@@ -1,5 +1,5 @@
-//! `platform-server cache`: what the build folders and the downloaded crates take, and their removal. It works beside a running server, which locks
-//! what it uses.
+//! `platform-server cache`: what the build folders and the downloaded crates take, and their removal. It works beside a
+//! running server, which locks what it uses.
 
 use std::{io::Write, path::PathBuf, time::SystemTime};
 

@@ -28,6 +28,9 @@ pub(crate) struct NewDeployment {
 
 const SELECT: &str = "SELECT d.*, p.name AS project_name FROM deployment d JOIN project p ON p.id = d.project_id";
 
+/// What somebody drives, or has to: it is not at rest, and does not serve.
+const UNDER_WAY: &str = "(state IN ('queued', 'loaded') OR (state = 'built' AND superseded_by IS NULL))";
+
 fn corrupt(what: impl std::fmt::Display) -> DbError {
     DbError::Corrupt(what.to_string())
 }
@@ -122,10 +125,15 @@ fn swap(db: &Connection, from: State, to: &Deployment) -> Result<(), DbError> {
 
 fn serving(db: &Transaction<'_>, project_id: i64) -> Result<Option<Deployed>, DbError> {
     let found = select(db, "WHERE d.project_id = ?1 AND d.state = 'deployed'", [project_id])?;
-    Ok(found.into_iter().find_map(|deployment| match deployment {
+    Ok(deployed(found))
+}
+
+/// The first that serves.
+fn deployed(found: Vec<Deployment>) -> Option<Deployed> {
+    found.into_iter().find_map(|deployment| match deployment {
         Deployment::Deployed(deployed) => Some(deployed),
         _ => None,
-    }))
+    })
 }
 
 impl Db {
@@ -206,10 +214,7 @@ impl Db {
                  ORDER BY d.updated_at LIMIT 1",
                 [],
             )?;
-            Ok(found.into_iter().find_map(|deployment| match deployment {
-                Deployment::Deployed(Deployed { built }) => Some(built),
-                _ => None,
-            }))
+            Ok(deployed(found).map(|deployed| deployed.built))
         })
         .await
     }
@@ -229,8 +234,7 @@ impl Db {
             let Some(serving) = serving(&transaction, project.id)? else { return Ok(None) };
             let secrets = super::secrets::choose(&transaction, project.id, secrets)?;
             let newer: bool = transaction.query_row(
-                "SELECT EXISTS (SELECT 1 FROM deployment WHERE project_id = ?1 AND seq > ?2
-                 AND (state IN ('queued', 'loaded') OR (state = 'built' AND superseded_by IS NULL)))",
+                &format!("SELECT EXISTS (SELECT 1 FROM deployment WHERE project_id = ?1 AND seq > ?2 AND {UNDER_WAY})"),
                 params![project.id, serving.built.meta.seq],
                 |row| row.get(0),
             )?;
@@ -311,14 +315,7 @@ impl Db {
 
     /// Every deployment that is not at rest, oldest first: what a server that starts has to take up.
     pub(crate) async fn unfinished(&self) -> Result<Vec<Deployment>, DbError> {
-        self.call(|db| {
-            select(
-                db,
-                "WHERE d.state IN ('queued', 'loaded', 'deployed') OR (d.state = 'built' AND d.superseded_by IS NULL) ORDER BY d.seq",
-                [],
-            )
-        })
-        .await
+        self.call(|db| select(db, &format!("WHERE d.state = 'deployed' OR {UNDER_WAY} ORDER BY d.seq"), [])).await
     }
 }
 

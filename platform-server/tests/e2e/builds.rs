@@ -5,7 +5,7 @@ use flate2::{Compression, write::GzEncoder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::platform::Platform;
+use crate::platform::{Platform, binaries, text};
 
 /// A package with these sources.
 fn package(files: &[(&str, &str)]) -> Vec<u8> {
@@ -236,6 +236,28 @@ async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_
     assert_eq!(deploy_as(&platform, "poisoner", &poisoner).await["state"], "error");
     let after = deploy_as(&platform, "after", &project(lib, app)).await;
     assert_failed(&after, "build", "#[shuttle_service::main]");
+    what_builds_left_is_shown_and_cleared(&platform);
+    let anew = deploy_as(&platform, "after", &project(lib, app)).await;
+    let events = anew["events"].as_str().unwrap();
+    assert!(events.contains("Compiled 1 crate for every project to use"), "{events}");
+}
+
+fn what_builds_left_is_shown_and_cleared(platform: &Platform) {
+    let cache = |arguments: &[&str]| -> Value {
+        let mut command = std::process::Command::new(binaries().join("platform-server"));
+        let output = command.args(["cache", "--output", "json", "--data-dir"]).arg(platform.data()).args(arguments).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let rows = |cache: &Value| cache["folders"].as_array().unwrap().clone();
+    let shown = rows(&cache(&[]));
+    for what in ["project first", "project after", "compiled dependencies, shared", "downloaded crates"] {
+        assert!(shown.iter().any(|row| row["what"] == what && row["bytes"].as_u64() > Some(0)), "{what}: {shown:?}");
+    }
+    let cleared = rows(&cache(&["--clear"]));
+    assert!(cleared.len() == shown.len() && cleared.iter().all(|row| row["removed"] == true), "{cleared:?}");
+    assert_eq!(cache(&[]), json!({"folders": [], "bytes": 0}));
 }
 
 #[tokio::test]
