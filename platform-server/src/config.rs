@@ -143,8 +143,8 @@ impl Limits {
     pub(crate) fn builds(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let system = rustix::system::sysinfo();
-        let memory = u64::from(system.mem_unit).saturating_mul(system.totalram) / BUILD_MEMORY;
-        self.max_builds.unwrap_or_else(|| (cores / 2).min(usize::try_from(memory).unwrap_or(usize::MAX))).max(1)
+        let memory = u64::from(system.mem_unit).saturating_mul(system.totalram);
+        self.max_builds.unwrap_or_else(|| default_builds(cores, memory)).max(1)
     }
 
     pub(crate) fn fetch(&self) -> Duration {
@@ -175,5 +175,23 @@ impl Limits {
 
     pub(crate) fn grace(&self) -> Duration {
         Duration::from_secs(self.drain_grace)
+    }
+}
+
+/// How many builds a machine of so many cores and bytes of memory does at a time.
+fn default_builds(cores: usize, memory: u64) -> usize {
+    (cores / 2).min(usize::try_from(memory / BUILD_MEMORY).unwrap_or(usize::MAX)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_are_bounded_by_cores_and_by_memory() {
+        const GIB: u64 = 1024 * 1024 * 1024;
+        for (cores, gibibytes, builds) in [(1, 1, 1), (2, 24, 1), (8, 24, 4), (8, 5, 2), (64, 16, 8)] {
+            assert_eq!(default_builds(cores, gibibytes * GIB), builds, "{cores} cores, {gibibytes} GiB");
+        }
     }
 }
