@@ -430,7 +430,9 @@ mod tests {
                 program("postgres").args(["-c", "listen_addresses=", "-c", "fsync=off", "-k"]).arg(&data).spawn().unwrap();
             let mut config = Config::new();
             config.host_path(&data).user("boss").dbname("postgres");
-            while config.connect(NoTls).await.is_err() {
+            let begun = std::time::Instant::now();
+            while let Err(error) = config.connect(NoTls).await {
+                assert!(begun.elapsed() < Duration::from_secs(60), "the cluster does not start: {error}");
                 tokio::task::yield_now().await;
             }
             Self { _folder: folder, config, server }
