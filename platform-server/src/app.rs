@@ -38,7 +38,7 @@ use crate::{
     http::{self, Api, hash_key},
     logs::{LogLimits, LogStore},
     process::Spawner,
-    provision::{PersistFolders, Postgres, PostgresSource, Provisioner, RedisServers},
+    provision::{OwnCluster, PersistFolders, Postgres, PostgresSource, Provisioner, RedisServers},
     proxy::{self, ProxyConfig, Routes},
     sandbox::Sandbox,
     stored::Stored,
@@ -239,7 +239,11 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     let launcher = Arc::new(Launcher {
         provisioner: Provisioner {
             db: db.clone(),
-            postgres: Postgres::new(postgres_source(config, data, sandbox, uids)?, config.postgres_extensions.clone()),
+            postgres: Postgres::new(
+                postgres_source(config, data, sandbox, uids)?,
+                config.postgres_extensions.clone(),
+                limits.database(),
+            ),
             redis: RedisServers::new(sandbox.clone(), data.join("redis"), data.run.join("redis"), uids),
             persist: PersistFolders::new(data.join("persist"), uids),
             vault,
@@ -324,12 +328,10 @@ fn postgres_source(config: &Serve, data: &DataDir, sandbox: &Sandbox, uids: Uids
             let parsed = url.parse().map_err(|error: tokio_postgres::Error| AppError::PostgresUrl(error.to_string()))?;
             Ok(PostgresSource::Configured(Box::new(parsed)))
         }
-        None => Ok(PostgresSource::Own {
-            sandbox: sandbox.clone(),
-            folder: data.join("postgres"),
-            sockets: data.run.join("postgres"),
-            uid: uids.postgres(),
-        }),
+        None => {
+            let (folder, sockets) = (data.join("postgres"), data.run.join("postgres"));
+            Ok(PostgresSource::Own(OwnCluster::new(sandbox.clone(), folder, sockets, uids.postgres())))
+        }
     }
 }
 

@@ -119,6 +119,9 @@ pub(crate) struct Limits {
     /// Seconds without a deployment after which common dependencies are compiled for first deployments; 0 is never
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) warm_up_after: u64,
+    /// Longest wait for Postgres when an app's database is prepared: for the connection, and for each statement, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) database_timeout: u64,
     /// Longest start of an app until it answers its first request, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) start_timeout: u64,
@@ -163,6 +166,10 @@ impl Limits {
     /// `None`: never.
     pub(crate) fn warm_up(&self) -> Option<Duration> {
         (self.warm_up_after > 0).then(|| Duration::from_secs(self.warm_up_after))
+    }
+
+    pub(crate) fn database(&self) -> Duration {
+        Duration::from_secs(self.database_timeout)
     }
 
     pub(crate) fn start(&self) -> Duration {

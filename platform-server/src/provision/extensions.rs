@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use tokio_postgres::Client;
-
-use super::{ProvisionError, postgres::explain};
+use super::{ProvisionError, session::Session};
 
 /// Who makes an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +16,9 @@ pub(super) enum Maker {
 }
 
 /// Who is to make this one; an error that names the choices where nobody is.
-pub(super) async fn maker(admin: &Client, configured: &BTreeSet<String>, name: &str) -> Result<Maker, ProvisionError> {
+pub(super) async fn maker(admin: &Session, configured: &BTreeSet<String>, name: &str) -> Result<Maker, ProvisionError> {
     let sql = "SELECT name::text, bool_or(trusted) FROM pg_available_extension_versions GROUP BY name ORDER BY name";
-    let rows = admin.query(sql, &[]).await.map_err(|error| explain(&error))?;
+    let rows = admin.rows(sql).await?;
     let available: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     decide(&available, configured, name)
 }
@@ -36,17 +34,16 @@ fn decide(available: &[(String, bool)], configured: &BTreeSet<String>, name: &st
     }
 }
 
-/// Makes the extension in the database that `client` is connected to. `name` has been checked: nothing in it ends a quote.
-pub(super) async fn make(client: &Client, maker: Maker, name: &str) -> Result<(), ProvisionError> {
+/// Makes the extension in the database that `session` is connected to. `name` has been checked: nothing in it ends a quote.
+pub(super) async fn make(session: &Session, maker: Maker, name: &str) -> Result<(), ProvisionError> {
     // What it depends on comes with it only under the app's own rights.
     let cascade = if maker == Maker::App { " CASCADE" } else { "" };
-    let sql = format!("CREATE EXTENSION IF NOT EXISTS \"{name}\"{cascade}");
-    client.batch_execute(&sql).await.map_err(|error| explain(&error))
+    session.run(&format!("CREATE EXTENSION IF NOT EXISTS \"{name}\"{cascade}")).await
 }
 
 /// The extensions that the database has.
-pub(super) async fn present(client: &Client) -> Result<BTreeSet<String>, ProvisionError> {
-    let rows = client.query("SELECT extname::text FROM pg_extension", &[]).await.map_err(|error| explain(&error))?;
+pub(super) async fn present(session: &Session) -> Result<BTreeSet<String>, ProvisionError> {
+    let rows = session.rows("SELECT extname::text FROM pg_extension").await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

@@ -8,16 +8,20 @@
 //! when the first app asks ([`service`]). A folder that persists is the app's own ([`persist`]); secrets come out of the
 //! [`Vault`].
 
+mod cluster;
 mod extensions;
+mod locks;
 mod persist;
 mod postgres;
 mod redis;
 mod service;
+mod session;
 mod wish;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    time::Duration,
 };
 
 use shuttle_abi::{ResourceData, ResourceManifest};
@@ -27,6 +31,7 @@ use crate::{
     deployment::Meta,
     vault::{Vault, VaultError},
 };
+pub(crate) use cluster::OwnCluster;
 pub(crate) use persist::PersistFolders;
 pub(crate) use postgres::{Postgres, PostgresSource};
 pub(crate) use redis::RedisServers;
@@ -53,8 +58,12 @@ pub(crate) enum ProvisionError {
     NotInstalled { what: &'static str, packages: &'static str },
     #[error("{what} does not run: {why}")]
     NotRunning { what: &'static str, why: String },
-    #[error("Postgres: {0}")]
+    #[error("{0}")]
     Postgres(String),
+    #[error("{server} cannot be reached: {why}")]
+    Unreachable { server: String, why: String },
+    #[error("{server} gave no answer within {} s", .limit.as_secs_f32())]
+    NoAnswer { server: String, limit: Duration },
     #[error(transparent)]
     Db(#[from] DbError),
     #[error("preparing a resource: {0}")]
@@ -83,6 +92,12 @@ impl ProvisionError {
             Self::Db(DbError::TooManyResources) => "use the names that earlier deployments used".into(),
             Self::NotInstalled { packages, .. } => {
                 format!("on the server: apt install {packages}; it is found with the next deployment, without a restart")
+            }
+            Self::Unreachable { .. } => {
+                "whoever runs the server: see whether that Postgres runs, and whether --postgres-url is still right; then try again".into()
+            }
+            Self::NoAnswer { .. } => {
+                "whoever runs the server: see whether it hangs or is overloaded (its log, `ps`), and start it again; if it only needs longer, raise --database-timeout".into()
             }
             Self::NotRunning { .. } | Self::Postgres(_) | Self::Db(_) | Self::Io(_) => "the server's log has more".into(),
         }

@@ -28,7 +28,9 @@ const LOOK_AT_LOG: Duration = Duration::from_secs(10);
 /// Bytes at the end of a log in which its last line is looked for.
 const LAST_BYTES: u64 = 8 * 1024;
 /// How long those who ask wait for a service to answer after its start.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for one answer; one that hangs gives none.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Pause between two looks at whether it answers already.
 const POLL: Duration = Duration::from_millis(20);
 /// Longest wait for it to save its data and end.
@@ -80,6 +82,13 @@ impl Service {
     /// Waits until it answers. A failure is only one if it is not mended within a moment: after a crash of the server the
     /// predecessor may still be ending.
     pub(super) async fn ready(&self) -> Result<(), String> {
+        // Its task says so itself after that time, unless it cannot even be started.
+        let limit = START_LIMIT + 2 * ANSWER_LIMIT + MENDED_WITHIN;
+        let late = || Err(format!("it is still starting after {} s", limit.as_secs()));
+        tokio::time::timeout(limit, self.healthy()).await.unwrap_or_else(|_| late())
+    }
+
+    async fn healthy(&self) -> Result<(), String> {
         let mut health = self.health.clone();
         let deadline = tokio::time::Instant::now() + MENDED_WITHIN;
         let stopping = || "the platform is stopping".to_owned();
@@ -172,7 +181,7 @@ async fn run_once(
 /// would begin anew.
 async fn answering(definition: &Definition, health: &watch::Sender<Health>) {
     let begun = tokio::time::Instant::now();
-    while !(definition.answers)().await {
+    while !tokio::time::timeout(ANSWER_LIMIT, (definition.answers)()).await.unwrap_or(false) {
         if begun.elapsed() > START_LIMIT && matches!(*health.borrow(), Health::Starting) {
             health.send_replace(Health::Failed(format!(
                 "{} is still starting after {} s",

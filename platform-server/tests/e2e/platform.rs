@@ -15,9 +15,6 @@ use serde::Deserialize;
 /// Longest wait for anything but a build. Only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two looks at what a compiler must not be disturbed for.
-pub(crate) const PAUSE: Duration = Duration::from_millis(50);
-
 /// The folder of cargo-shuttle, platform-server and platform-runner.
 pub(crate) fn binaries() -> PathBuf {
     let default = || Path::new(env!("CARGO_BIN_EXE_platform-server")).parent().unwrap().to_path_buf();
@@ -210,6 +207,11 @@ impl Platform {
 
     /// Kills the platform's servers of this program, as a crash would.
     pub(crate) fn kill_program(&self, program: &str) {
+        self.signal_program(program, rustix::process::Signal::KILL);
+    }
+
+    /// Sends a signal to the platform's servers of this program.
+    pub(crate) fn signal_program(&self, program: &str, signal: rustix::process::Signal) {
         // Children of the server's: Redis overwrites the environment by which others are found.
         let wanted = format!("({program}) ");
         let child = |pid: &u32| {
@@ -222,7 +224,7 @@ impl Platform {
         assert!(!found.is_empty(), "no {program} runs");
         for pid in found {
             let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process(pid, signal);
         }
     }
 

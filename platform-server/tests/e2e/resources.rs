@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Stdio, time::Insta
 
 use flate2::{Compression, write::GzEncoder};
 use reqwest::{Method, Response};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -150,7 +151,7 @@ fn unwrapped(said: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resources_of_every_type_are_given_and_settings_honoured_or_refused() {
-    let mut platform = Platform::start(&["--keep-deployments", "1", "--start-timeout", "20"]);
+    let mut platform = Platform::start(&["--keep-deployments", "1", "--start-timeout", "20", "--database-timeout", "5"]);
     let app = App::of(MANIFEST, SOURCE);
     let said = unwrapped(&platform.deploy_fails(app.path(), 8));
     assert!(said.contains("NUMBER, WORD") && said.contains("Secrets.toml") && said.contains("`WORD = \"…\"`"), "{said}");
@@ -163,6 +164,7 @@ async fn resources_of_every_type_are_given_and_settings_honoured_or_refused() {
     everything_is_there(&platform).await;
     let first = status(&platform).await["serving"]["deployment"].clone();
     no_file_holds_the_secret(&platform);
+    a_database_that_hangs_is_not_waited_for(&platform).await;
 
     the_file_of_secrets_is_sent(&platform, &app).await;
     assert_ne!(status(&platform).await["serving"]["deployment"], first);
@@ -201,6 +203,26 @@ async fn everything_is_there(platform: &Platform) {
     resources.sort();
     assert_eq!(resources, ["persist folder", "postgres first", "postgres second", "redis cache", "redis second"]);
     assert!(!serving.to_string().contains(WORD));
+}
+
+async fn restart(platform: &Platform) -> Response {
+    platform.api(Method::POST, "/projects/resources/restart").send().await.unwrap()
+}
+
+/// What serves goes on, and whoever wanted a new instance is told why there is none.
+async fn a_database_that_hangs_is_not_waited_for(platform: &Platform) {
+    let before = platform.get("resources", "/asked").await;
+    platform.signal_program("postgres", Signal::STOP);
+    let refused = restart(platform).await;
+    platform.signal_program("postgres", Signal::CONT);
+    assert_eq!(refused.status(), 422);
+    let error = json_of(refused).await;
+    let (message, hint) = (error["message"].as_str().unwrap(), error["hint"].as_str().unwrap());
+    assert!(message.starts_with("the Postgres at /") && message.ends_with("gave no answer within 5 s"), "{error}");
+    assert!(hint.starts_with("the instance that served before still does") && hint.contains("--database-timeout"), "{error}");
+    assert_eq!(platform.get("resources", "/asked").await, before, "it is the same instance");
+    assert_eq!(restart(platform).await.status(), 200);
+    assert_eq!(platform.get("resources", "/said").await.0, 200);
 }
 
 /// Neither the database nor a log nor an event, nor any other file of the server's.

@@ -1,0 +1,234 @@
+//! The Postgres that the platform runs itself: an installed one, as a user of its own, on a data directory of its own,
+//! reached through a Unix socket and by password only. Made when the first app asks.
+
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tokio::sync::Mutex;
+use tokio_postgres::{Config, NoTls};
+
+use super::{
+    ProvisionError, find_program, program_folders, secret,
+    service::{Definition, START_LIMIT, Service},
+};
+use crate::{
+    data_dir::private_file,
+    process::{describe, is_running},
+    sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
+};
+
+/// The administrator of the platform's own cluster.
+const ADMIN: &str = "platform";
+/// Longest making of the cluster.
+const INITDB_LIMIT: Duration = Duration::from_secs(300);
+
+/// The cluster that the platform runs itself.
+#[derive(Debug)]
+pub(crate) struct OwnCluster {
+    sandbox: Sandbox,
+    folder: PathBuf,
+    sockets: PathBuf,
+    uid: Option<u32>,
+    /// The server, once it was asked for.
+    service: Mutex<Option<Arc<Service>>>,
+}
+
+impl OwnCluster {
+    pub(crate) fn new(sandbox: Sandbox, folder: PathBuf, sockets: PathBuf, uid: Option<u32>) -> Self {
+        Self { sandbox, folder, sockets, uid, service: Mutex::default() }
+    }
+
+    /// An administrator's connection data to the cluster, which answers.
+    pub(super) async fn config(&self) -> Result<Config, ProvisionError> {
+        let not_running = |why| ProvisionError::NotRunning { what: "Postgres", why };
+        // Whoever waits for another one's `initdb` does not begin to wait anew when that has failed.
+        let limit = INITDB_LIMIT + START_LIMIT;
+        let service = tokio::time::timeout(limit, self.service())
+            .await
+            .map_err(|_| not_running(format!("its cluster was not made within {} s", limit.as_secs())))??;
+        service.ready().await.map_err(not_running)?;
+        Ok(self.admin()?)
+    }
+
+    pub(super) async fn stop(&self) {
+        let service = self.service.lock().await.take();
+        if let Some(service) = service {
+            service.stop().await;
+        }
+    }
+
+    /// The server, started if it was not. The lock is not held while it is waited for.
+    async fn service(&self) -> Result<Arc<Service>, ProvisionError> {
+        let mut service = self.service.lock().await;
+        if let Some(service) = service.as_ref() {
+            return Ok(Arc::clone(service));
+        }
+        let binaries = self.binaries()?;
+        self.initialise(&binaries).await?;
+        self.remove_stale_pid_file()?;
+        let started = Arc::new(Service::start(self.sandbox.clone(), self.definition(&binaries)?));
+        *service = Some(Arc::clone(&started));
+        Ok(started)
+    }
+
+    fn admin(&self) -> io::Result<Config> {
+        let password = fs::read_to_string(self.folder.join("admin.password"))?;
+        let mut config = Config::new();
+        config.host_path(&self.sockets).user(ADMIN).password(password.trim()).dbname("postgres");
+        Ok(config)
+    }
+
+    fn cluster(&self) -> PathBuf {
+        self.folder.join("cluster")
+    }
+
+    fn binaries(&self) -> Result<PathBuf, ProvisionError> {
+        let version = fs::read_to_string(self.cluster().join("PG_VERSION"));
+        binaries(version.ok().and_then(|text| text.trim().parse().ok()))
+    }
+
+    fn spec(&self, program: PathBuf, args: Vec<String>) -> Spec {
+        // The same paths inside as outside: the socket's is part of what apps are told.
+        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
+        let mut mounts = vec![same(&self.folder, true), same(&self.sockets, true)];
+        if let Some(root) = program.ancestors().nth(2).filter(|root| !root.starts_with("/usr")) {
+            mounts.push(same(root, false));
+        }
+        Spec {
+            program,
+            args,
+            env: [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .to_vec(),
+            cwd: self.folder.clone(),
+            uid: self.uid,
+            view: self.sandbox.view(mounts, Share { network: false, pids: true, ipc: true }, self.uid),
+            limits: Limits::default(),
+            death_signal: DeathSignal::Int,
+            nice: 0,
+        }
+    }
+
+    /// Makes the cluster, once. It is made beside its place and moved there, so that one cut short is not mistaken for
+    /// one that is whole.
+    async fn initialise(&self, binaries: &Path) -> Result<(), ProvisionError> {
+        // The folder stays the server's: in one that Postgres could write to, the server might follow a link of its making.
+        for folder in [&self.folder, &self.sockets] {
+            fs::create_dir_all(folder)?;
+        }
+        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o711))?;
+        chown(&self.sockets, self.uid, self.uid)?;
+        // Apps have other uids and must reach the socket; what they need beyond that is a password.
+        fs::set_permissions(&self.sockets, fs::Permissions::from_mode(0o711))?;
+        if self.cluster().exists() {
+            return Ok(());
+        }
+        tracing::info!("making the Postgres cluster");
+        let password = self.folder.join("admin.password");
+        private_file(&password)?;
+        fs::write(&password, secret(24)?)?;
+        // initdb reads it, under Postgres' uid.
+        chown(&password, None, self.uid)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o640))?;
+        let unfinished = self.folder.join("cluster.unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir(&unfinished)?;
+        chown(&unfinished, self.uid, self.uid)?;
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700))?;
+        let args = [
+            "--pgdata".to_owned(),
+            unfinished.display().to_string(),
+            format!("--username={ADMIN}"),
+            format!("--pwfile={}", password.display()),
+            "--auth=scram-sha-256".to_owned(),
+            "--encoding=UTF8".to_owned(),
+            "--locale=C.UTF-8".to_owned(),
+        ];
+        let spec = self.spec(binaries.join("initdb"), args.to_vec());
+        let mut process = self.sandbox.spawn(&spec, Stdio::null(), Stdio::piped()).await?;
+        let stderr = process.take_stderr();
+        let status = process.wait_or_kill(INITDB_LIMIT).await?;
+        if !status.success() {
+            let why = stderr.and_then(|stderr| io::read_to_string(stderr).ok()).unwrap_or_default();
+            return Err(ProvisionError::Postgres(format!("initdb ended with {}: {}", describe(status), why.trim())));
+        }
+        Ok(fs::rename(unfinished, self.cluster())?)
+    }
+
+    /// Postgres refuses to start while the process exists that its pid file names, even as a zombie, which is what a killed
+    /// one is until somebody reaps it.
+    fn remove_stale_pid_file(&self) -> io::Result<()> {
+        let path = self.cluster().join("postmaster.pid");
+        let pid = fs::read_to_string(&path).ok().and_then(|text| text.lines().next()?.trim().parse().ok());
+        match pid {
+            Some(pid) if !is_running(pid) => fs::remove_file(path),
+            _ => Ok(()),
+        }
+    }
+
+    fn definition(&self, binaries: &Path) -> Result<Definition, ProvisionError> {
+        let args = [
+            "-D".to_owned(),
+            self.cluster().display().to_string(),
+            "-c".to_owned(),
+            "listen_addresses=".to_owned(),
+            "-c".to_owned(),
+            format!("unix_socket_directories={}", self.sockets.display()),
+            "-c".to_owned(),
+            "unix_socket_permissions=0777".to_owned(),
+            "-c".to_owned(),
+            "max_connections=300".to_owned(),
+            "-c".to_owned(),
+            // What an app's statement did wrong is told to the app; here it would only fill the disk.
+            "log_min_messages=log".to_owned(),
+            "-c".to_owned(),
+            "log_min_error_statement=panic".to_owned(),
+        ];
+        let config = self.admin()?;
+        Ok(Definition {
+            name: "Postgres".into(),
+            spec: self.spec(binaries.join("postgres"), args.to_vec()),
+            log: self.folder.join("postgres.log"),
+            answers: Box::new(move || {
+                let config = config.clone();
+                Box::pin(async move { config.connect(NoTls).await.is_ok() })
+            }),
+            // Fast shutdown: sessions are ended, data is written.
+            stop_signal: Signal::INT,
+            own_uid: self.uid,
+        })
+    }
+}
+
+/// The folder of `initdb` and `postgres`: the newest installed, or that of the version that made the cluster.
+pub(super) fn binaries(made_by: Option<u32>) -> Result<PathBuf, ProvisionError> {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, bin)| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+        .collect();
+    versions.sort();
+    let chosen = match made_by {
+        Some(made_by) => versions.iter().find(|(version, _)| *version == made_by),
+        None => versions.last(),
+    };
+    let elsewhere = || find_program(program_folders(), &["initdb"]).and_then(|path| path.parent().map(Path::to_path_buf));
+    match (chosen, made_by) {
+        (Some((_, bin)), _) => Ok(bin.clone()),
+        (None, Some(made_by)) if !versions.is_empty() => Err(ProvisionError::Postgres(format!(
+            "the platform's data was made by Postgres {made_by}, which is not installed any more (apt install postgresql-{made_by})"
+        ))),
+        (None, _) => elsewhere().ok_or(ProvisionError::NotInstalled { what: "Postgres", packages: "postgresql" }),
+    }
+}
