@@ -1,11 +1,13 @@
 //! What a build may and may not do. The packages here have no dependencies, so that each is built in seconds; they are
 //! uploaded as archives made by hand, because the CLI would refuse them.
 
+use std::time::Instant;
+
 use flate2::{Compression, write::GzEncoder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::platform::{Platform, binaries, text};
+use crate::platform::{PATIENCE, PAUSE, Platform, binaries, text};
 
 /// A package with these sources.
 fn package(files: &[(&str, &str)]) -> Vec<u8> {
@@ -167,9 +169,7 @@ async fn deleting_a_project_ends_its_build() {
     let deploying = deploy(&platform, &endless);
     let deleting = async {
         // Deleted once the build script runs.
-        while platform.processes().iter().all(|pid| !is_build_script(*pid)) {
-            tokio::task::yield_now().await;
-        }
+        until_a_build_script_runs(&platform).await;
         platform.api(Method::DELETE, "/projects/app").send().await.unwrap().status()
     };
     let (deployment, status) = tokio::join!(deploying, deleting);
@@ -178,8 +178,17 @@ async fn deleting_a_project_ends_its_build() {
     platform.assert_no_process_left();
 }
 
-pub(crate) fn is_build_script(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("build-script-build"))
+/// Waits for it as long as an optimised build may take to get there: its compiler is at the lowest priority.
+pub(crate) async fn until_a_build_script_runs(platform: &Platform) {
+    let begun = Instant::now();
+    let is_build_script = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("build-script-build"))
+    };
+    while !platform.processes().iter().any(is_build_script) {
+        assert!(begun.elapsed() < PATIENCE * 3, "no build script runs: {}", platform.server_log());
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The entry of a package of version 1 in this repository's own lockfile, whose content is in every registry.

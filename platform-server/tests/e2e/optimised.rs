@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use reqwest::Method;
@@ -16,12 +16,10 @@ use serde_json::Value;
 
 use crate::{
     app::App,
-    platform::{PATIENCE, Platform, text},
+    platform::{PATIENCE, PAUSE, Platform, text},
 };
 
 const NAME: &str = "hello-axum";
-/// Between two looks at something that tells nobody of its change.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Tells the crate which build it is in; where one is optimised, does what the file `trouble` says.
 const BUILD_SCRIPT: &str = r#"fn main() {
@@ -166,11 +164,7 @@ async fn restarted_without_a_gap(two: &Two) {
 async fn a_deployment_ends_the_optimised_build(two: &Two) {
     two.trouble("endless");
     two.deploy(&[]);
-    let begun = Instant::now();
-    while two.platform.processes().iter().all(|pid| !crate::builds::is_build_script(*pid)) {
-        assert!(begun.elapsed() < PATIENCE * 3, "no optimised build: {}", two.platform.server_log());
-        tokio::time::sleep(PAUSE).await;
-    }
+    crate::builds::until_a_build_script_runs(&two.platform).await;
     two.trouble("");
     two.app.write(&SOURCE.replace(" one ", " two "));
     two.deploy(&[]);

@@ -14,6 +14,8 @@ use serde::Deserialize;
 
 /// Longest wait for anything but a build. Only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at what a compiler must not be disturbed for.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// The folder of cargo-shuttle, platform-server and platform-runner.
 pub(crate) fn binaries() -> PathBuf {

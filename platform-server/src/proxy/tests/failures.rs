@@ -8,7 +8,7 @@ use tokio::{
     sync::Notify,
 };
 
-use super::support::{TestApp, TestProxy, full};
+use super::support::{TestApp, TestProxy, full, until};
 use crate::proxy::{Target, TargetState, Upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n";
@@ -60,9 +60,7 @@ async fn requests_are_held_until_the_instance_is_ready() {
     let app = TestApp::saying("awake");
     let mut client = proxy.connect().await;
     client.send(GET).await;
-    while target.in_flight() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("no request is held", || target.in_flight() > 0).await;
     target.set(TargetState::Ready(app.upstream()));
     assert_eq!(client.answer().await.body, "awake");
 }
@@ -75,9 +73,7 @@ async fn a_held_request_follows_its_route() {
     let (mut a, mut b) = (proxy.connect().await, proxy.connect().await);
     a.send(GET).await;
     b.send(GET).await;
-    while first.in_flight() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until("two requests are not held", || first.in_flight() == 2).await;
     // A newer instance takes the place of one that never became ready.
     let app = TestApp::saying("newer");
     let second = proxy.route_to(&app);
@@ -262,9 +258,7 @@ async fn stopping_does_not_wait_for_ever() {
     busy.send(GET).await;
     waiting.send("GET / HTTP/1.1\r\nHost: held.localhost\r\n\r\n").await;
     arrived.notified().await;
-    while held.in_flight() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("no request is held", || held.in_flight() > 0).await;
     proxy.stop();
     assert_eq!(waiting.answer().await.status, 503);
     assert!(busy.ended().await);

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -28,6 +29,18 @@ pub(super) type Body = BoxBody<Bytes, Infallible>;
 
 pub(super) fn full(content: impl Into<Bytes>) -> Body {
     Full::new(content.into()).boxed()
+}
+
+/// Waits until it is so. Only a failing test waits long.
+#[track_caller]
+pub(super) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let (begun, caller) = (Instant::now(), std::panic::Location::caller());
+    async move {
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{caller}: {what}");
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// A running proxy.

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use super::support::{TestApp, TestProxy};
+use super::support::{TestApp, TestProxy, until};
 
 const CLIENTS: usize = 8;
 const SWAPS: usize = 30;
@@ -33,9 +33,8 @@ async fn no_request_fails_while_instances_take_turns() {
     for _ in 0..SWAPS {
         // Each instance answers some requests before the next one takes its place.
         let before = answered.load(Ordering::Relaxed);
-        while answered.load(Ordering::Relaxed) < before + 2 * CLIENTS && clients.iter().all(|client| !client.is_finished()) {
-            tokio::task::yield_now().await;
-        }
+        let enough = || answered.load(Ordering::Relaxed) >= before + 2 * CLIENTS;
+        until("too few requests are answered", || enough() || clients.iter().any(|client| client.is_finished())).await;
         let new = TestApp::saying("hello");
         let target = proxy.route_to(&new);
         old.drained().await;
