@@ -86,6 +86,12 @@ pub(crate) struct Limits {
     /// Largest compiled artifact, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024 * 1024)]
     pub(crate) max_artifact_bytes: u64,
+    /// Largest manifest, lockfile, cargo configuration or toolchain file, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 4 * 1024 * 1024)]
+    pub(crate) max_manifest_bytes: u64,
+    /// Address space of the process that reads a project's manifests, lockfile and configuration, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 512 * 1024 * 1024)]
+    pub(crate) max_manifest_memory_bytes: u64,
     /// Most deployments that wait to be built
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_queued: usize,

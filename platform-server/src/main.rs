@@ -30,7 +30,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 fn main() -> ExitCode {
     // Before anything else, and before there is a second thread: this may be no server at all.
-    sandbox::enter::run_if_asked();
+    sandbox::enter::run_if_asked(&[(build::reading::READER, build::reading::run)]);
     // Builds, apps and databases run as other users and have to enter what is made for them. What is nobody else's to read
     // has a mode of its own, so a strict umask (`UMask=0077` of systemd) would add nothing.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

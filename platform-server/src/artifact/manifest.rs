@@ -12,10 +12,7 @@ use std::{
 use object::{
     Endianness, FileKind, ReadCache, ReadRef,
     elf::{ET_DYN, ET_EXEC, FileHeader64},
-    read::{
-        Object, ObjectSection,
-        elf::{ElfFile64, FileHeader},
-    },
+    read::elf::{FileHeader, SectionHeader},
 };
 use shuttle_abi::{MANIFEST_SECTION, Manifest, ManifestError};
 
@@ -103,18 +100,12 @@ fn read_section<R: Read + Seek>(cache: &ReadCache<R>) -> Result<&[u8], ReadManif
         Ok(other) => return Err(not_an_artifact(format!("it is {other:?}"))),
         Err(error) => return Err(not_an_artifact(error)),
     }
-    check_header(cache)?;
-    let file = ElfFile64::<Endianness, _>::parse(cache).map_err(not_an_artifact)?;
-    let section = file.section_by_name(MANIFEST_SECTION).ok_or(ReadManifestError::NoSection)?;
-    match section.size() {
-        0 => Err(ReadManifestError::NoSection),
-        size if size > MAX_SECTION => Err(ReadManifestError::TooLarge { size }),
-        _ => section.data().map_err(not_an_artifact),
-    }
+    find_section(cache)
 }
 
-/// What has to be known before the tables are read.
-fn check_header<'a>(data: impl ReadRef<'a>) -> Result<(), ReadManifestError> {
+/// Reads the header, the table of sections and that section, and nothing else: a file may say that its table of symbols
+/// is as long as itself.
+fn find_section<'a>(data: impl ReadRef<'a>) -> Result<&'a [u8], ReadManifestError> {
     let header = FileHeader64::<Endianness>::parse(data).map_err(not_an_artifact)?;
     let endian = header.endian().map_err(not_an_artifact)?;
     // Programs are of the first type as well, unless they were told to stand at a fixed place.
@@ -124,7 +115,14 @@ fn check_header<'a>(data: impl ReadRef<'a>) -> Result<(), ReadManifestError> {
     if header.section_headers(endian, data).map_err(not_an_artifact)?.len() > MAX_SECTIONS {
         return Err(not_an_artifact("it has too many sections"));
     }
-    Ok(())
+    let sections = header.sections(endian, data).map_err(not_an_artifact)?;
+    let section = sections.section_by_name(endian, MANIFEST_SECTION.as_bytes());
+    let (_, section) = section.ok_or(ReadManifestError::NoSection)?;
+    match section.sh_size(endian) {
+        0 => Err(ReadManifestError::NoSection),
+        size if size > MAX_SECTION => Err(ReadManifestError::TooLarge { size }),
+        _ => section.data(endian, data).map_err(not_an_artifact),
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +213,36 @@ mod tests {
         assert!(matches!(of(&record(9, "app")), ReadManifestError::Manifest(ManifestError::Newer { found: 9, .. })));
         assert!(matches!(of(b"rubbish"), ReadManifestError::Manifest(ManifestError::Malformed(_))));
         assert!(matches!(of(&vec![0; MAX_SECTION as usize + 1]), ReadManifestError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn a_long_table_of_symbols_is_not_read() {
+        struct Counted(Cursor<Vec<u8>>, u64);
+        impl Read for &mut Counted {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let length = self.0.read(buffer)?;
+                self.1 += length as u64;
+                Ok(length)
+            }
+        }
+        impl Seek for &mut Counted {
+            fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+                self.0.seek(to)
+            }
+        }
+        const LONG: usize = 48 * 1024 * 1024;
+        let mut file = elf(Some((MANIFEST_SECTION, &record(1, "app"))));
+        let number = |file: &[u8], at: usize| usize::from(u16::from_le_bytes([file[at], file[at + 1]]));
+        let headers = u64::from_le_bytes(file[40..48].try_into().unwrap()) as usize;
+        // SHT_SYMTAB; the writer has made one of one symbol.
+        let symbols = (0..number(&file, 60)).map(|n| headers + n * 64).find(|at| file[at + 4] == 2).unwrap();
+        let start = file.len().next_multiple_of(8);
+        file.resize(start + LONG, 0);
+        file[symbols + 24..symbols + 32].copy_from_slice(&(start as u64).to_le_bytes());
+        file[symbols + 32..symbols + 40].copy_from_slice(&(LONG as u64).to_le_bytes());
+        let mut counted = Counted(Cursor::new(file), 0);
+        assert_eq!(read_manifest_from(&mut counted, "app").unwrap().crate_name, "app");
+        assert!(counted.1 < MAX_SECTION, "{} bytes were read", counted.1);
     }
 
     #[test]

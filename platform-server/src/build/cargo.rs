@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::{BuildKind, Event};
+use platform_wire::Event;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BuildError, Builder, blocking, config, fetched::Marker, folders::BuildFolder, messages::Messages, profile::Profile,
+    BuildError, Builder, blocking, fetched::Marker, folders::BuildFolder, messages::Messages, profile::Profile,
     toolchain::Toolchain,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 
 /// Where a sandboxed cargo finds things. Fixed, so that what was compiled for one project has the same paths in it as
 /// what is compiled for another.
-const TREE: &str = "/build/tree";
+pub(super) const TREE: &str = "/build/tree";
 const TARGET: &str = "/build/target";
 const CARGO_HOME: &str = "/build/cargo";
 const TOOLCHAIN: &str = "/build/toolchain";
@@ -130,15 +130,16 @@ impl CargoRun<'_> {
     ///
     /// cargo looks configuration and toolchain files up from the current folder, so it stands in an empty one; and it is
     /// the toolchain's own cargo, not rustup's proxy, which would look for a toolchain file as well.
+    ///
+    /// `config` is what it may know of the uploaded configuration.
     pub(super) async fn fetch(
         &self,
+        config: &str,
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(), BuildError> {
         let paths = self.paths();
-        // What the fetch may know of the uploaded configuration.
-        let config = config::for_fetch(&self.folder.tree, &paths.tree, &self.meta.index.package_root)?.to_string();
-        let (tree, wanted, toolchain) = (self.folder.tree.clone(), config.clone(), self.toolchain.clone());
+        let (tree, wanted, toolchain) = (self.folder.tree.clone(), config.to_owned(), self.toolchain.clone());
         let marker = blocking(move || Marker::of(&tree, &wanted, &toolchain)).await?;
         if marker.holds() {
             return Ok(());
@@ -242,7 +243,7 @@ impl CargoRun<'_> {
             }
         };
         // The same for all projects, whatever this one's own build is.
-        let fast = Profile::of(&self.folder.tree, &self.meta.index, BuildKind::Fast);
+        let fast = self.profile.fast(&self.meta.index);
         let spec = self.compile_spec(tree, target, &fast);
         let status = self.run(&spec, &mut messages, &progress, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
@@ -293,6 +294,7 @@ impl CargoRun<'_> {
                 processes: uid.map(|_| 4096),
                 file_size: Some(limits.max_artifact_bytes.saturating_mul(4)),
                 open_files: Some(4096),
+                cpu: None,
             },
             death_signal: DeathSignal::Kill,
             nice: if self.is_awaited() { 5 } else { IDLE },

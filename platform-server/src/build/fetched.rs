@@ -2,7 +2,8 @@
 //! while ago. Starting cargo for nothing takes as long as compiling a one-line change.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -44,7 +45,7 @@ impl Marker {
                     hash.update([0]);
                     hash.update(entry.path().as_os_str().as_encoded_bytes());
                     hash.update([0]);
-                    hash.update(fs::read(entry.path())?);
+                    io::copy(&mut File::open(entry.path())?, &mut hash)?;
                 }
             }
         }
@@ -67,7 +68,7 @@ impl Marker {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, time::SystemTime};
+    use std::time::SystemTime;
 
     use super::*;
 

@@ -14,23 +14,43 @@ const MAX_ERROR: usize = 4096;
 /// Longest name of a unit that is told, in characters.
 const MAX_UNIT: usize = 100;
 
+/// What every message has. It is read first: a message whose kind decides its form would be held as a tree of values, which
+/// takes many times the memory of the text.
 #[derive(Deserialize)]
-#[serde(tag = "reason")]
+struct Envelope<'a> {
+    reason: &'a str,
+}
+
+#[derive(Deserialize)]
+struct CompilerMessage {
+    message: Diagnostic,
+}
+
+#[derive(Deserialize)]
+struct Artifact {
+    target: Target,
+    filenames: Vec<PathBuf>,
+    executable: Option<PathBuf>,
+    #[serde(default)]
+    package_id: String,
+    #[serde(default)]
+    fresh: bool,
+}
+
 enum Message {
-    #[serde(rename = "compiler-message")]
-    Diagnostic { message: Diagnostic },
-    #[serde(rename = "compiler-artifact")]
-    Artifact {
-        target: Target,
-        filenames: Vec<PathBuf>,
-        executable: Option<PathBuf>,
-        #[serde(default)]
-        package_id: String,
-        #[serde(default)]
-        fresh: bool,
-    },
-    #[serde(other)]
-    Other,
+    Diagnostic(Diagnostic),
+    Artifact(Artifact),
+}
+
+/// `None`: it is of no interest, or no message.
+fn parse(line: &str) -> Option<Message> {
+    match serde_json::from_str::<Envelope<'_>>(line).ok()?.reason {
+        "compiler-message" => {
+            serde_json::from_str::<CompilerMessage>(line).ok().map(|message| Message::Diagnostic(message.message))
+        }
+        "compiler-artifact" => serde_json::from_str(line).ok().map(Message::Artifact),
+        _ => None,
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,12 +103,12 @@ impl Messages {
 
     /// One line of stdout.
     pub(crate) fn stdout(&mut self, line: &str) -> Option<Event> {
-        match serde_json::from_str(line) {
-            Ok(Message::Diagnostic { message }) => {
+        match parse(line)? {
+            Message::Diagnostic(message) => {
                 self.errors += usize::from(message.level.starts_with("error"));
                 message.rendered.map(|text| Event::Output { text })
             }
-            Ok(Message::Artifact { target, filenames, executable, package_id, fresh }) => {
+            Message::Artifact(Artifact { target, filenames, executable, package_id, fresh }) => {
                 let foreign = usize::from(!package_id.starts_with("path+"));
                 let count = if fresh { &mut self.fresh } else { &mut self.compiled };
                 count[foreign] += 1;
@@ -99,7 +119,6 @@ impl Messages {
                 }
                 None
             }
-            Ok(Message::Other) | Err(_) => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! From a deployment's files to an artifact.
 //!
 //! 1. bring the project's build tree up to date ([`tree`]),
-//! 2. check where dependencies come from ([`sources`]), choose the toolchain ([`toolchain`]),
+//! 2. have manifests, lockfile and configuration read in a process of its own ([`reading`]): where dependencies come from is
+//!    checked ([`sources`]), the toolchain is chosen ([`toolchain`]),
 //! 3. `cargo fetch`, unless nothing of what it reads has changed ([`fetched`]): with the network, under a uid of its own, from an empty folder, so that no uploaded configuration
 //!    is read; what it needs of one is checked and passed on ([`config`]),
 //! 4. a project's first build takes its dependencies from those that are compiled already, or compiles them apart from
@@ -19,6 +20,7 @@ mod fetched;
 mod folders;
 mod messages;
 mod profile;
+pub(crate) mod reading;
 mod registry;
 mod shared;
 mod skeleton;
@@ -185,27 +187,20 @@ impl Builder {
         let in_use = blocking(move || registry.hold()).await?;
         let (from, to) = (files.to_path_buf(), folder.tree.clone());
         blocking(move || tree::synchronise(&from, &to)).await?;
-        let (toolchain, profile) = {
-            let (tree, index, toolchains) = (folder.tree.clone(), meta.index.clone(), self.toolchains.clone());
-            blocking(move || {
-                Ok(sources::check(&tree, &tree.join(&index.workspace_root).join("Cargo.lock"))
-                    .map_err(BuildError::from)
-                    .and_then(|()| Ok(toolchains.for_files(&tree, &index.package_root)?))
-                    .map(|toolchain| (toolchain, Profile::of(&tree, &index, kind))))
-            })
-            .await??
-        };
+        let facts = self.read(&folder, meta, cancel).await?;
+        let (toolchains, wanted) = (self.toolchains.clone(), facts.toolchain);
+        let toolchain = blocking(move || Ok(toolchains.choose(wanted))).await??;
+        let profile = Profile::of(&meta.index, facts.profile, kind);
         let prepared = Prepared { folder, toolchain, profile, _registry: in_use };
         stage(Stage::Fetch, "fetching dependencies");
-        prepared.run(self, meta).fetch(event, cancel).await?;
+        prepared.run(self, meta).fetch(&facts.fetch_config, event, cancel).await?;
         let (registry, others) = (self.registry.clone(), self.uids.fetch().is_some());
-        let lockfile = prepared.folder.tree.join(&meta.index.workspace_root).join("Cargo.lock");
         blocking(move || {
             if others {
                 registry.open_for_reading()?;
             }
             // By this only what is evicted first is decided.
-            if let Err(error) = sources::read(&lockfile, "Cargo.lock").map_or(Ok(()), |lock| registry.used(&lock)) {
+            if let Err(error) = registry.used(&facts.packages) {
                 tracing::warn!(%error, "it cannot be noted which crates are used");
             }
             Ok(())

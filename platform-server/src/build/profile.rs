@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use platform_wire::{ArchiveIndex, BuildKind};
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::sources;
@@ -13,6 +14,15 @@ const DEFAULT: &str = "release";
 const DEPTH: usize = 16;
 /// What cargo takes for an incremental build of which the profile says nothing.
 const INCREMENTAL_UNITS: u32 = 256;
+
+/// What the project says of its profile, as far as a fast build has to change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Chosen {
+    /// Something of link-time optimisation.
+    links: bool,
+    /// A number of codegen units.
+    units: bool,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Profile {
@@ -27,30 +37,46 @@ pub(super) struct Profile {
     pub(super) settings: Vec<String>,
     /// Whether dependencies are compiled in the same way for a fast build and an optimised one.
     pub(super) same_dependencies: bool,
+    chosen: Chosen,
+}
+
+fn name(index: &ArchiveIndex) -> &str {
+    index.profile.as_deref().unwrap_or(DEFAULT)
+}
+
+/// Reads what the files in `tree` say of the profile.
+pub(super) fn chosen(tree: &Path, index: &ArchiveIndex) -> Chosen {
+    let (known, name) = (tables(tree, index), name(index));
+    Chosen { links: has(&known, name, "lto"), units: has(&known, name, "codegen-units") }
 }
 
 impl Profile {
-    /// The profile for a build of the files in `tree`.
-    pub(super) fn of(tree: &Path, index: &ArchiveIndex, kind: BuildKind) -> Self {
-        let name = index.profile.clone().unwrap_or_else(|| DEFAULT.to_owned());
-        let known = tables(tree, index);
-        let links = has(&known, &name, "lto");
+    /// The profile for a build of this kind.
+    pub(super) fn of(index: &ArchiveIndex, chosen: Chosen, kind: BuildKind) -> Self {
+        let name = name(index).to_owned();
         let mut profile = Self {
             folder: if name == "dev" { "debug".to_owned() } else { name.clone() },
             kind,
             variables: Vec::new(),
             settings: Vec::new(),
-            same_dependencies: !links,
+            same_dependencies: !chosen.links,
             name,
+            chosen,
         };
         if kind == BuildKind::Fast {
-            profile.make_fast(&index.package, links, has(&known, &profile.name, "codegen-units"));
+            profile.make_fast(&index.package);
         }
         profile
     }
 
+    /// The same, for a fast build.
+    pub(super) fn fast(&self, index: &ArchiveIndex) -> Self {
+        Self::of(index, self.chosen, BuildKind::Fast)
+    }
+
     /// Incremental; without link-time optimisation and with many units where the project says otherwise.
-    fn make_fast(&mut self, package: &str, links: bool, units: bool) {
+    fn make_fast(&mut self, package: &str) {
+        let Chosen { links, units } = self.chosen;
         let variable = format!("CARGO_PROFILE_{}", self.name.to_uppercase().replace('-', "_"));
         self.variables.push((format!("{variable}_INCREMENTAL"), "true".to_owned()));
         if links {
@@ -110,7 +136,8 @@ mod tests {
         fs::write(tree.path().join("apps/one/.cargo/config.toml"), config).unwrap();
         let index = serde_json::json!({"format": 1, "package": "one", "crate_name": "one", "workspace_root": "",
             "package_root": "apps/one", "sdk_version": "0.1.0", "cli_version": "0.1.0", "profile": name});
-        Profile::of(tree.path(), &serde_json::from_value(index).unwrap(), kind)
+        let index: ArchiveIndex = serde_json::from_value(index).unwrap();
+        Profile::of(&index, chosen(tree.path(), &index), kind)
     }
 
     #[test]

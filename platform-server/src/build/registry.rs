@@ -19,9 +19,8 @@ use std::{
 };
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, utimensat};
-use toml::{Table, Value};
 
-use super::{folders::BuildFolders, shared::real_folder, tree::disk_usage};
+use super::{folders::BuildFolders, reading::Locked, shared::real_folder, tree::disk_usage};
 
 /// The file that cargo writes last when it unpacks. Its time is when a build last used the package; it is closed for
 /// writing once the package has been opened for reading.
@@ -94,12 +93,10 @@ impl Registry {
     }
 
     /// Notes that the packages of a lockfile are being used.
-    pub(super) fn used(&self, lock: &Table) -> io::Result<()> {
+    pub(super) fn used(&self, packages: &[Locked]) -> io::Result<()> {
         let registries = self.folders(&["registry", "src"])?;
         let repositories = self.folders(&["git", "checkouts"])?;
-        let text = |package: &Value, key: &str| package.get(key).and_then(Value::as_str).map(str::to_owned);
-        for package in lock.get("package").and_then(Value::as_array).into_iter().flatten() {
-            let Some(source) = text(package, "source") else { continue };
+        for Locked { name: package, version, source } in packages {
             let found: Vec<PathBuf> = match source.strip_prefix("git+").and_then(|source| source.split_once('#')) {
                 // A checkout is called by the first digits of its commit.
                 Some((_, commit)) => {
@@ -107,10 +104,7 @@ impl Registry {
                     let all = all.collect::<io::Result<Vec<_>>>()?.concat();
                     all.into_iter().filter(|checkout| name(checkout).is_some_and(|name| commit.starts_with(name))).collect()
                 }
-                None => {
-                    let (Some(name), Some(version)) = (text(package, "name"), text(package, "version")) else { continue };
-                    registries.iter().map(|registry| registry.join(format!("{name}-{version}"))).collect()
-                }
+                None => registries.iter().map(|registry| registry.join(format!("{package}-{version}"))).collect(),
             };
             for folder in found {
                 // A repository may have a link of that name, to anything.
@@ -336,20 +330,9 @@ mod tests {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(age as u64);
             File::open(file).unwrap().set_modified(time).unwrap();
         }
-        let lock = r#"
-            [[package]]
-            name = "a"
-            version = "1.0.0"
-            source = "registry+https://example.com/index"
-            [[package]]
-            name = "d"
-            version = "1.0.0"
-            source = "git+https://example.com/d#abcdef0123"
-            [[package]]
-            name = "b"
-            version = "1.0.0"
-        "#;
-        registry.used(&lock.parse().unwrap()).unwrap();
+        let locked = |name: &str, source: &str| Locked { name: name.into(), version: "1.0.0".into(), source: source.into() };
+        let used = [locked("a", "registry+https://example.com/index"), locked("d", "git+https://example.com/d#abcdef0123")];
+        registry.used(&used).unwrap();
         let left = || [&complete("a-1.0.0"), &complete("b-1.0.0"), &complete("c-1.0.0"), &checkout].map(|path| path.exists());
 
         let builds = folder.path().join("builds");

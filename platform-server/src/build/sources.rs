@@ -5,14 +5,25 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use toml::Value;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum SourceError {
     #[error("{file} cannot be read: {why}")]
     Unreadable { file: String, why: String },
     #[error("{file} names the source `{url}`, which the platform does not fetch from")]
     Refused { file: String, url: String },
+    #[error("{file} has {size} bytes, over the limit of {limit} for a manifest, lockfile or configuration")]
+    TooLarge { file: String, size: u64, limit: u64 },
+    #[error("the manifests, lockfiles and configurations have more than {limit} bytes in all")]
+    TooMuch { limit: u64 },
+    #[error("{file} has more than {limit} values")]
+    TooManyValues { file: String, limit: usize },
+    #[error("{file} needs more than {limit} bytes of memory to be read")]
+    TooMuchMemory { file: String, limit: u64 },
+    #[error("{file} takes more than {limit} s to be read")]
+    TooLong { file: String, limit: u64 },
 }
 
 impl SourceError {
@@ -22,17 +33,24 @@ impl SourceError {
             Self::Refused { .. } => {
                 "use https:// for git dependencies and registries, or a path dependency, which is sent along with the app"
             }
+            Self::TooLarge { .. } | Self::TooMuch { .. } => {
+                "leave out what the build does not need (.gitignore works), or raise the server's --max-manifest-bytes"
+            }
+            Self::TooManyValues { .. } => "a file of cargo's has far fewer: leave it out if it is none (.gitignore works)",
+            Self::TooMuchMemory { .. } => {
+                "leave it out if the build does not need it (.gitignore works), or raise the server's --max-manifest-memory-bytes"
+            }
+            Self::TooLong { .. } => "leave it out if the build does not need it (.gitignore works)",
         }
     }
 }
 
-/// Checks the lockfile and every manifest below `root`.
-pub(crate) fn check(root: &Path, lockfile: &Path) -> Result<(), SourceError> {
+/// Checks a lockfile, shown as `lockfile`, and every manifest below `root`.
+pub(crate) fn check(root: &Path, lock: &toml::Table, lockfile: &str) -> Result<(), SourceError> {
     let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
-    let lock = read(lockfile, &shown(lockfile))?;
     for package in lock.get("package").and_then(Value::as_array).into_iter().flatten() {
         if let Some(source) = package.get("source").and_then(Value::as_str) {
-            allowed(source, &shown(lockfile))?;
+            allowed(source, lockfile)?;
         }
     }
     let mut folders = vec![root.to_path_buf()];
@@ -51,6 +69,7 @@ pub(crate) fn check(root: &Path, lockfile: &Path) -> Result<(), SourceError> {
     Ok(())
 }
 
+/// Parses a file. One of a project's has to be known to be small: see [`super::reading`].
 pub(super) fn read(path: &Path, shown: &str) -> Result<toml::Table, SourceError> {
     let unreadable = |why: String| SourceError::Unreadable { file: shown.to_owned(), why };
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
@@ -90,9 +109,8 @@ mod tests {
     fn check_with(lock: &str, manifest: &str) -> Result<(), SourceError> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("app")).unwrap();
-        std::fs::write(folder.path().join("Cargo.lock"), lock).unwrap();
         std::fs::write(folder.path().join("app/Cargo.toml"), manifest).unwrap();
-        check(folder.path(), &folder.path().join("Cargo.lock"))
+        check(folder.path(), &lock.parse().unwrap(), "Cargo.lock")
     }
 
     #[test]

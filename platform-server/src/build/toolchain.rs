@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// An installed toolchain: the folder that holds `bin/cargo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,42 @@ impl Toolchain {
     }
 }
 
+/// The channel that a project asks for, and the file in which it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    file: String,
+    channel: String,
+}
+
+/// What the package in `root/package` asks for: as rustup does it, the file nearest to the package decides.
+pub(super) fn wanted(root: &Path, package: &str) -> Result<Option<Wanted>, ToolchainError> {
+    let package = root.join(package);
+    for folder in package.ancestors().take_while(|folder| folder.starts_with(root)) {
+        for file in ["rust-toolchain", "rust-toolchain.toml"] {
+            match std::fs::read_to_string(folder.join(file)) {
+                Ok(text) => return parse(file, &text),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(ToolchainError::Unreadable { file: file.to_owned(), why: error.to_string() }),
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn parse(file: &str, text: &str) -> Result<Option<Wanted>, ToolchainError> {
+    let file = file.to_owned();
+    // The older form of `rust-toolchain` is the channel alone.
+    let plain = text.trim();
+    if file == "rust-toolchain" && !plain.is_empty() && !plain.contains(['\n', '[']) {
+        return Ok(Some(Wanted { file, channel: plain.to_owned() }));
+    }
+    match toml::from_str::<File>(text) {
+        Ok(File { toolchain: Section { path: Some(_), .. } }) => Err(ToolchainError::ByPath { file }),
+        Ok(File { toolchain: Section { channel, .. } }) => Ok(channel.map(|channel| Wanted { file, channel })),
+        Err(error) => Err(ToolchainError::Unreadable { file, why: error.message().to_owned() }),
+    }
+}
+
 /// Where toolchains are looked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Toolchains {
@@ -28,16 +64,16 @@ pub(crate) struct Toolchains {
     rustup: Option<PathBuf>,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum ToolchainError {
     #[error("no Rust toolchain was found on the server: {0}")]
     None(String),
     #[error("{file} cannot be read: {why}")]
-    Unreadable { file: &'static str, why: String },
+    Unreadable { file: String, why: String },
     #[error("{file} asks for the toolchain `{channel}`, which is not installed on the server (installed: {installed})")]
-    Missing { file: &'static str, channel: String, installed: String },
+    Missing { file: String, channel: String, installed: String },
     #[error("{file} names a toolchain by `path`; the platform builds with installed toolchains only")]
-    ByPath { file: &'static str },
+    ByPath { file: String },
 }
 
 impl ToolchainError {
@@ -81,35 +117,9 @@ impl Toolchains {
         Ok(Self { default: Toolchain { sysroot }, rustup })
     }
 
-    /// The toolchain for the package in `root/package`: as rustup does it, the file nearest to the package decides.
-    pub(crate) fn for_files(&self, root: &Path, package: &str) -> Result<Toolchain, ToolchainError> {
-        let package = root.join(package);
-        for folder in package.ancestors().take_while(|folder| folder.starts_with(root)) {
-            for file in ["rust-toolchain", "rust-toolchain.toml"] {
-                match std::fs::read_to_string(folder.join(file)) {
-                    Ok(text) => return self.named(file, &text),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(ToolchainError::Unreadable { file, why: error.to_string() }),
-                }
-            }
-        }
-        Ok(self.default.clone())
-    }
-
-    fn named(&self, file: &'static str, text: &str) -> Result<Toolchain, ToolchainError> {
-        // The older form of `rust-toolchain` is the channel alone.
-        let plain = text.trim();
-        let channel = if file == "rust-toolchain" && !plain.is_empty() && !plain.contains(['\n', '[']) {
-            Some(plain.to_owned())
-        } else {
-            let parsed: File =
-                toml::from_str(text).map_err(|error| ToolchainError::Unreadable { file, why: error.message().to_owned() })?;
-            if parsed.toolchain.path.is_some() {
-                return Err(ToolchainError::ByPath { file });
-            }
-            parsed.toolchain.channel
-        };
-        let Some(channel) = channel else { return Ok(self.default.clone()) };
+    /// The toolchain for a project that wants this one.
+    pub(crate) fn choose(&self, wanted: Option<Wanted>) -> Result<Toolchain, ToolchainError> {
+        let Some(Wanted { file, channel }) = wanted else { return Ok(self.default.clone()) };
         self.installed(&channel).ok_or_else(|| ToolchainError::Missing { file, channel, installed: self.names().join(", ") })
     }
 
@@ -156,23 +166,22 @@ mod tests {
     #[test]
     fn an_installed_channel_is_taken() {
         let (_folder, toolchains) = toolchains();
-        let found = toolchains.named("rust-toolchain.toml", "[toolchain]\nchannel = \"1.90.0\"").unwrap();
+        let named = |file, text| toolchains.choose(parse(file, text).unwrap());
+        let found = named("rust-toolchain.toml", "[toolchain]\nchannel = \"1.90.0\"").unwrap();
         assert!(found.sysroot.ends_with("1.90.0-x86_64-unknown-linux-gnu") || std::env::consts::ARCH != "x86_64");
-        assert!(toolchains.named("rust-toolchain", "mine\n").unwrap().sysroot.ends_with("mine"));
-        assert_eq!(toolchains.named("rust-toolchain.toml", "[toolchain]\nprofile = \"minimal\"").unwrap(), toolchains.default);
+        assert!(named("rust-toolchain", "mine\n").unwrap().sysroot.ends_with("mine"));
+        assert_eq!(named("rust-toolchain.toml", "[toolchain]\nprofile = \"minimal\"").unwrap(), toolchains.default);
     }
 
     #[test]
     fn what_is_not_installed_is_named_with_the_command() {
         let (_folder, toolchains) = toolchains();
         for channel in ["1.2.3", "../../etc", "..", "/usr"] {
-            let error = toolchains.named("rust-toolchain.toml", &format!("[toolchain]\nchannel = \"{channel}\"")).unwrap_err();
+            let wanted = parse("rust-toolchain.toml", &format!("[toolchain]\nchannel = \"{channel}\"")).unwrap();
+            let error = toolchains.choose(wanted).unwrap_err();
             assert!(matches!(&error, ToolchainError::Missing { .. }), "{error}");
             assert!(error.hint().contains("rustup toolchain install"));
         }
-        assert!(matches!(
-            toolchains.named("rust-toolchain.toml", "[toolchain]\npath = \"/tmp/evil\""),
-            Err(ToolchainError::ByPath { .. })
-        ));
+        assert!(matches!(parse("rust-toolchain.toml", "[toolchain]\npath = \"/tmp/evil\""), Err(ToolchainError::ByPath { .. })));
     }
 }

@@ -107,7 +107,7 @@ fn swap(db: &Connection, from: State, to: &Deployment) -> Result<(), DbError> {
     let manifest = built.map(|built| serde_json::to_string(&built.manifest)).transpose().map_err(corrupt)?;
     let changed = db.execute(
         "UPDATE deployment SET state = ?3, artifact = coalesce(?4, artifact), manifest = coalesce(?5, manifest),
-                superseded_by = ?6, failure = ?7, updated_at = ?8
+                superseded_by = ?6, failure = ?7, updated_at = ?8, taken_up = iif(?3 = 'deployed', 0, taken_up)
          WHERE seq = ?1 AND state = ?2",
         params![
             to.meta().seq,
@@ -191,6 +191,18 @@ impl Db {
         .await
     }
 
+    /// Counts that a server begins to work on a deployment. How many have that did not end it.
+    pub(crate) async fn take_up(&self, seq: i64) -> Result<u32, DbError> {
+        let sql = "UPDATE deployment SET taken_up = taken_up + 1 WHERE seq = ?1 RETURNING taken_up";
+        self.call(move |db| Ok(db.query_row(sql, [seq], |row| row.get(0))?)).await
+    }
+
+    /// Takes that back.
+    pub(crate) async fn put_back(&self, seq: i64) -> Result<(), DbError> {
+        let sql = "UPDATE deployment SET taken_up = max(taken_up - 1, 0) WHERE seq = ?1";
+        self.call(move |db| Ok(db.execute(sql, [seq]).map(drop)?)).await
+    }
+
     /// Stores how the optimised build of what is deployed ended. [`DbError::Changed`] when it does not serve any more.
     pub(crate) async fn set_optimised(&self, seq: i64, ended: Result<Digest, String>) -> Result<(), DbError> {
         self.call(move |db| {
@@ -199,7 +211,7 @@ impl Db {
                 Err(why) => (None, Some(why)),
             };
             // When it went live is what its age is told by, so that time stays.
-            let sql = "UPDATE deployment SET optimised = ?2, optimised_failure = ?3 WHERE seq = ?1 AND state = 'deployed'";
+            let sql = "UPDATE deployment SET optimised = ?2, optimised_failure = ?3, taken_up = 0 WHERE seq = ?1 AND state = 'deployed'";
             if db.execute(sql, params![seq, artifact, failure])? == 1 { Ok(()) } else { Err(DbError::Changed) }
         })
         .await

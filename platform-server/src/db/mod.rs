@@ -21,7 +21,8 @@ pub(crate) use deployments::{NewDeployment, ProjectRow};
 pub(crate) use resources::{MAX_RESOURCES, ResourceRow};
 
 /// What makes each version of the schema out of the one before. The file's `user_version` says how many it has had.
-const MIGRATIONS: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: [&str; 4] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql"), include_str!("schema/4.sql")];
 
 /// Why the database could not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -13,13 +13,14 @@ use platform_wire::{Event, Failure, FailureKind, Outcome, ProjectName, Resource,
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Built, Deployed, Deployment, EventStore, Loaded, Optimised, Queued,
+    Built, Deployed, Deployment, EventStore, Failed, Loaded, Meta, Optimised, Queued,
     idle::IdleWork,
     instances::Instances,
     launcher::{LaunchError, Launcher},
     policy,
     queue::{Queue, QueueTask},
     retention::Retention,
+    taken_up::{self, MAX_ENDED, TakenUp},
     under_way::UnderWay,
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(crate) struct Driver {
     pub(crate) queue: Queue,
     pub(crate) retention: Arc<Retention>,
     pub(crate) under_way: UnderWay,
+    pub(crate) taken_up: TakenUp,
     pub(crate) idle: IdleWork,
     /// What could not be stored in the database, for those who ask until the next start.
     pub(crate) not_stored: Mutex<HashMap<String, Failure>>,
@@ -208,6 +210,9 @@ impl Driver {
         let Some(cancel) = self.under_way.token(&queued.meta.id) else { return };
         // It may work in this project's tree, and the machine is for those who wait.
         let _no_idle_work = self.idle.keep_off().await;
+        if !self.takes_up(State::Queued, &queued.meta).await {
+            return;
+        }
         let (meta, files) = (queued.meta.clone(), self.launcher.files(&queued.meta.id));
         let (events, id) = (self.events.clone(), meta.id.clone());
         let tell = move |event: Event| events.append(&id, &event);
@@ -220,7 +225,7 @@ impl Driver {
                 }
             }
             // Deleted, which has been told; or the server stops, and it is built after its next start.
-            Err(BuildError::Cancelled) => {}
+            Err(BuildError::Cancelled) => self.taken_up.put_back(queued.meta.seq).await,
             Err(error) => {
                 let failure = failure(error.kind(), error.to_string(), error.hint());
                 self.fail(State::Queued, Deployment::Error(queued.failed(failure))).await;
@@ -228,6 +233,24 @@ impl Driver {
         }
         drop(storing);
         self.sweep();
+    }
+
+    /// Notes that this server works on it. `false`: it does not, and that has been told.
+    async fn takes_up(&self, from: State, meta: &Meta) -> bool {
+        match self.taken_up.begin(meta.seq).await {
+            Ok(taken_up::Next::Work) => true,
+            Ok(taken_up::Next::GiveUp) => {
+                let message = format!("{MAX_ENDED} servers ended while they worked on this deployment, so it is not tried again");
+                let hint = "look for why in the server's log and the kernel's (journalctl -k): it may have run out of memory; to try it once more, deploy again";
+                let failure = failure(FailureKind::Internal, message, Some(hint.to_owned()));
+                self.fail(from, Deployment::Error(Failed { meta: meta.clone(), failure })).await;
+                false
+            }
+            Err(error) => {
+                self.not_stored(&meta.id, &error);
+                false
+            }
+        }
     }
 
     /// Removes what a deployment that has come to rest has made too old.
@@ -242,9 +265,10 @@ impl Driver {
         self.tasks.spawn(async move {
             let swap = driver.swap_of(built.meta.project_id);
             let _alone = swap.lock().await;
+            let seq = built.meta.seq;
             tokio::select! {
                 _ = driver.activate(built) => {}
-                () = cancel.cancelled() => {}
+                () = cancel.cancelled() => driver.taken_up.put_back(seq).await,
             }
             driver.sweep();
         });
@@ -259,6 +283,9 @@ impl Driver {
             let (id, by) = (built.meta.id.clone(), newer.built.meta.id);
             self.change(State::Built, Deployment::Built(built.superseded(by.clone()))).await?;
             self.finish(&id, Outcome::Superseded { by });
+            return Ok(());
+        }
+        if !self.takes_up(State::Built, &built.meta).await {
             return Ok(());
         }
         let stage =
@@ -296,6 +323,7 @@ impl Driver {
         let built = loaded.built.clone();
         let (deployed, _old) = self.db.go_live(loaded).await.map_err(|error| self.lost(&built, &error))?;
         let url = self.launcher.address.url(&built.meta.project);
+        self.taken_up.end(built.meta.seq);
         self.instances.take_over(deployed.built, instance, target);
         self.events.append(&built.meta.id, &Event::State { state: State::Deployed });
         self.finish(&built.meta.id, Outcome::Deployed { url });
@@ -313,6 +341,7 @@ impl Driver {
         let Deployment::Error(failed) = &to else { return };
         let (id, failure) = (failed.meta.id.clone(), failed.failure.clone());
         tracing::info!(deployment = id, reason = failure.message, "a deployment failed");
+        self.taken_up.end(failed.meta.seq);
         if self.change(from, to).await.is_ok() {
             self.finish(&id, Outcome::Failed { failure });
         }

@@ -2,6 +2,7 @@
 //! One piece of work at a time, never beside a deployment's build, and a deployment that comes ends it.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +11,10 @@ use platform_wire::{BuildKind, FailureKind};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
-use super::{Built, Driver, Optimised};
+use super::{
+    Built, Digest, Driver, Optimised,
+    taken_up::{self, MAX_ENDED},
+};
 use crate::{
     build::BuildError,
     db::{Db, DbError},
@@ -108,16 +112,23 @@ impl Driver {
         let storing = self.retention.in_use.hold_to_store(&meta.id);
         tracing::info!(project = %meta.project, deployment = meta.id, "idle: making the optimised build");
         let files = self.launcher.files(&meta.id);
-        let ended = match self.builder.build(meta, &files, BuildKind::Optimised, &|_| {}, &cancel).await {
-            Ok((artifact, manifest)) if manifest == built.manifest => Ok(artifact),
-            // What was provided for the one might not be what the other asks for.
-            Ok(_) => Err("optimised, the app asks for other things than the fast build does".to_owned()),
-            Err(BuildError::Cancelled) => return Next::Again,
-            Err(error) if [FailureKind::Internal, FailureKind::Fetch].contains(&error.kind()) => {
-                tracing::warn!(project = %meta.project, %error, "the optimised build is tried again after the next deployment");
+        let taken_up = match self.taken_up.begin(meta.seq).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(%error, "the optimised build is tried again after the next deployment");
                 return Next::AfterTheNextDeployment;
             }
-            Err(error) => Err(format!("{error}; to see the compiler's output: cargo shuttle deploy --build optimised")),
+        };
+        let ended = if taken_up == taken_up::Next::GiveUp {
+            Err(format!("{MAX_ENDED} servers ended while they made it, so it is not tried again"))
+        } else {
+            match self.try_optimise(&built, &files, &cancel).await {
+                Ok(ended) => ended,
+                Err(next) => {
+                    self.taken_up.put_back(meta.seq).await;
+                    return next;
+                }
+            }
         };
         match &ended {
             Ok(_) => tracing::info!(project = %meta.project, deployment = meta.id, "the optimised build is ready"),
@@ -125,6 +136,7 @@ impl Driver {
         }
         let stored = store(&self.db, meta.seq, &ended).await;
         if let Ok(true) = stored {
+            self.taken_up.end(meta.seq);
             let optimised = ended.map_or_else(Optimised::Failed, Optimised::Ready);
             self.instances.set_optimised(meta.project_id, &meta.id, optimised);
         }
@@ -137,6 +149,27 @@ impl Driver {
                 Next::AfterTheNextDeployment
             }
         }
+    }
+
+    /// The optimised build, or why there is none; or when to try once more.
+    async fn try_optimise(
+        &self,
+        built: &Built,
+        files: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Result<Digest, String>, Next> {
+        let meta = &built.meta;
+        Ok(match self.builder.build(meta, files, BuildKind::Optimised, &|_| {}, cancel).await {
+            Ok((artifact, manifest)) if manifest == built.manifest => Ok(artifact),
+            // What was provided for the one might not be what the other asks for.
+            Ok(_) => Err("optimised, the app asks for other things than the fast build does".to_owned()),
+            Err(BuildError::Cancelled) => return Err(Next::Again),
+            Err(error) if [FailureKind::Internal, FailureKind::Fetch].contains(&error.kind()) => {
+                tracing::warn!(project = %meta.project, %error, "the optimised build is tried again after the next deployment");
+                return Err(Next::AfterTheNextDeployment);
+            }
+            Err(error) => Err(format!("{error}; to see the compiler's output: cargo shuttle deploy --build optimised")),
+        })
     }
 
     /// Has common dependencies compiled, once nothing has been under way for so long.
@@ -161,7 +194,7 @@ impl Driver {
 }
 
 /// `false`: it serves no more.
-async fn store(db: &Db, seq: i64, ended: &Result<super::Digest, String>) -> Result<bool, DbError> {
+async fn store(db: &Db, seq: i64, ended: &Result<Digest, String>) -> Result<bool, DbError> {
     match db.set_optimised(seq, ended.clone()).await {
         Ok(()) => Ok(true),
         Err(DbError::Changed) => Ok(false),

@@ -17,6 +17,7 @@
 //! - [`instances`]: keeps what is deployed running, and restarts it when it ends.
 //! - [`retention`]: how long files are kept.
 //! - [`events`]: what a client follows.
+//! - [`taken_up`]: what servers did not live to end.
 //! - [`under_way`]: which deployments somebody drives; when none, [`idle`] has work of its own.
 
 pub(crate) mod driver;
@@ -30,6 +31,7 @@ pub(crate) mod queue;
 pub(crate) mod retention;
 mod settings;
 pub(crate) mod state;
+pub(crate) mod taken_up;
 pub(crate) mod under_way;
 
 pub(crate) use driver::Driver;

@@ -32,14 +32,18 @@ const EXPENDABLE: &str = "900";
 /// Exit status when the sandbox itself failed, as in shells: the program was never run.
 const CANNOT_RUN: i32 = 126;
 
+/// What the server's executable does itself once it is confined, in the place of a program: a name, and a function that
+/// takes the arguments and returns the exit status.
+pub(crate) type Task = (&'static str, fn(&[String]) -> i32);
+
 /// Runs one of the halves when the process was started as one; never returns then.
-pub(crate) fn run_if_asked() {
+pub(crate) fn run_if_asked(tasks: &[Task]) {
     let half = match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
         Some(OUTER) => outer,
         Some(INNER) => inner,
         _ => return,
     };
-    let code = half().unwrap_or_else(|error| {
+    let code = half(tasks).unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: the sandbox could not be entered: {error}");
         CANNOT_RUN
     });
@@ -52,15 +56,15 @@ fn read_spec() -> io::Result<Spec> {
     frame::read(&mut stdin, frame::MAX_FROM_SERVER)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-fn outer() -> io::Result<i32> {
+fn outer(tasks: &[Task]) -> io::Result<i32> {
     // If the server dies before it has said what to run, reading ends and so does this.
     let spec = read_spec()?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let Some(view) = &spec.view else { return Err(become_program(&spec)) };
+    let Some(view) = &spec.view else { return become_program(&spec, tasks) };
     unshare(view)?;
     if !view.pids {
         enter_view(view)?;
-        return Err(become_program(&spec));
+        return become_program(&spec, tasks);
     }
     if view.user_namespace {
         keep_for_the_inner_half()?;
@@ -74,13 +78,13 @@ fn outer() -> io::Result<i32> {
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
 
-fn inner() -> io::Result<i32> {
+fn inner(tasks: &[Task]) -> io::Result<i32> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let spec = read_spec()?;
     if let Some(view) = &spec.view {
         enter_view(view)?;
     }
-    Err(become_program(&spec))
+    become_program(&spec, tasks)
 }
 
 /// In a user namespace, an exec by a uid other than 0 drops all capabilities; the inner half needs this one to mount.
@@ -123,8 +127,9 @@ fn unshare(view: &View) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up what the program must not have, and execs it. Returns only what went wrong.
-fn become_program(spec: &Spec) -> io::Error {
+/// Gives up what the program must not have, and execs it: then it returns only what went wrong. A task is done here, and
+/// its status returned.
+fn become_program(spec: &Spec, tasks: &[Task]) -> io::Result<i32> {
     let confine = || -> io::Result<()> {
         apply(&spec.limits)?;
         if spec.nice != 0 {
@@ -153,11 +158,12 @@ fn become_program(spec: &Spec) -> io::Error {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         Ok(())
     };
-    if let Err(error) = confine() {
-        return error;
+    confine()?;
+    if let Some((_, task)) = tasks.iter().find(|(name, _)| spec.program.as_os_str() == *name) {
+        return Ok(task(&spec.args));
     }
     let error = Command::new(&spec.program).args(&spec.args).env_clear().envs(spec.env.iter().map(|(k, v)| (k, v))).exec();
-    io::Error::new(error.kind(), format!("{}: {error}", spec.program.display()))
+    Err(io::Error::new(error.kind(), format!("{}: {error}", spec.program.display())))
 }
 
 /// The parent may have died between two settings of the death signal; then the other end of stdin is closed.
@@ -182,5 +188,9 @@ fn apply(limits: &Limits) -> io::Result<()> {
     set(Resource::Nproc, limits.processes)?;
     set(Resource::Fsize, limits.file_size)?;
     set(Resource::Nofile, limits.open_files)?;
+    if let Some(seconds) = limits.cpu {
+        // At the first of the two comes a signal that says why, at the second the end.
+        setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: Some(seconds + 1) })?;
+    }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) const INNER: &str = "__sandbox-inner";
 /// What to run, and with what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Spec {
-    /// Absolute path, as the program will see it.
+    /// Absolute path, as the program will see it; or the name of a [`enter::Task`].
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
     /// The whole environment: nothing is inherited.
@@ -96,6 +96,8 @@ pub(crate) struct Limits {
     pub(crate) file_size: Option<u64>,
     /// Open files a process.
     pub(crate) open_files: Option<u64>,
+    /// Seconds of processor time a process.
+    pub(crate) cpu: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

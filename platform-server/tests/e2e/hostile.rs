@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A tar.gz with these entries: type, path, content.
-fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (kind, path, content) in entries {
         let mut header = Header::new_gnu();
@@ -31,11 +31,11 @@ fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
     builder.into_inner().unwrap().finish().unwrap()
 }
 
-fn index() -> String {
+pub(crate) fn index() -> String {
     json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "", "sdk_version": "0.1.0", "cli_version": "0.1.0"}).to_string()
 }
 
-async fn upload(platform: &Platform, body: Vec<u8>) -> (StatusCode, Value) {
+pub(crate) async fn upload(platform: &Platform, body: Vec<u8>) -> (StatusCode, Value) {
     let response = platform.api(Method::POST, "/deploy?project=app").body(body).send().await.unwrap();
     let status = response.status();
     (status, serde_json::from_str(&response.text().await.unwrap()).unwrap())
@@ -87,6 +87,38 @@ async fn hostile_archives_are_refused_with_the_entry_named() {
     assert!(!platform.data().join("escaped").exists() && !outside.exists());
     let projects = platform.api(Method::GET, "/projects").send().await.unwrap().text().await.unwrap();
     assert_eq!(projects, "[]", "a refused archive makes no project");
+}
+
+#[tokio::test]
+async fn files_that_take_much_memory_to_read_take_none_of_the_servers() {
+    let memory = (256 << 20).to_string();
+    let platform = Platform::start(&["--max-manifest-memory-bytes", &memory]);
+    let manifest = "[package]\nname = \"app\"\nversion = \"0.1.0\"\n";
+    // 170 kB as they are sent.
+    let ones = |millions: usize| format!("x = [{}]", "1,".repeat(millions * 1_000_000));
+    let (many, some) = (ones(20), ones(2));
+    let long = format!("{manifest}description = \"{}\"\n", "x".repeat(20_000_000));
+    let (limit, limit_of_memory) = ("over the limit of 4194304", format!("more than {memory} bytes of memory"));
+    let before = platform.peak_memory();
+    for (manifest, lock, other, words) in [
+        (manifest, many.as_str(), "", ["Cargo.lock", limit]),
+        (&long, "version = 4\n", "", ["Cargo.toml", limit]),
+        (manifest, &some, "", ["Cargo.lock", &limit_of_memory]),
+        (manifest, "version = 4\n", &some, ["other/Cargo.toml", &limit_of_memory]),
+    ] {
+        let body = archive(&[
+            (EntryType::Regular, "shuttle.json", &index()),
+            (EntryType::Regular, "Cargo.toml", manifest),
+            (EntryType::Regular, "Cargo.lock", lock),
+            (EntryType::Regular, "other/Cargo.toml", other),
+        ]);
+        let (status, deployment) = upload(&platform, body).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{deployment}");
+        let told = platform.events_until(deployment["id"].as_str().unwrap(), "\"finished\"", 1).await;
+        assert!(words.iter().all(|word| told.contains(word)) && told.contains("hint"), "{words:?}: {told}");
+    }
+    let taken = platform.peak_memory() - before;
+    assert!(taken < 64 << 20, "the server has taken {taken} bytes more");
 }
 
 #[tokio::test]

@@ -195,6 +195,26 @@ impl Platform {
         assert!(found, "it does not say {words:?}: {}", self.server_log());
     }
 
+    /// The most memory that the server itself has had at a time, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// What is told of a deployment, until these words have been so often, in all of its time.
+    pub(crate) async fn events_until(&self, deployment: &str, words: &str, times: usize) -> String {
+        let path = format!("/deployments/{deployment}/events");
+        let mut events = self.api(reqwest::Method::GET, &path).send().await.unwrap();
+        let mut told = String::new();
+        while told.matches(words).count() < times {
+            let piece = events.chunk().await.unwrap();
+            let piece = piece.unwrap_or_else(|| panic!("not {times} times {words}: {told}\n{}", self.server_log()));
+            told.push_str(&String::from_utf8_lossy(&piece));
+        }
+        told
+    }
+
     /// Processes that this platform's server started and that have not ended.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let marker = format!("PLATFORM_SERVER_INSTANCE={}", self.data().display());

@@ -5,9 +5,14 @@ use std::{
     process::{Child, ChildStderr, Stdio},
 };
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
+use tar::EntryType;
 
-use crate::{app::App, platform::Platform};
+use crate::{
+    app::App,
+    hostile::{archive, index, upload},
+    platform::Platform,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_goes_on_after_the_server_was_killed_in_its_build() {
@@ -51,6 +56,38 @@ async fn a_client_that_lost_its_server_says_so_and_the_deployment_is_found_again
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["latest"]["state"], "queued", "{status}");
     assert!(platform.shuttle(app.path(), &["delete", "--yes"]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_under_which_the_server_ended_twice_is_not_taken_up_again() {
+    let mut platform = Platform::start(&[]);
+    let index = index();
+    let files = [
+        ("shuttle.json", index.as_str()),
+        ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+        ("Cargo.lock", "version = 4\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n"),
+        ("src/lib.rs", ""),
+        // Its build does not end by itself.
+        ("build.rs", "fn main() { loop { std::thread::park() } }"),
+    ];
+    let body = archive(&files.map(|(path, content)| (EntryType::Regular, path, content)));
+    let (status, deployment) = upload(&platform, body).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{deployment}");
+    let id = deployment["id"].as_str().unwrap();
+    let is_compiled = "\"stage\":\"compile\"";
+    platform.events_until(id, is_compiled, 1).await;
+    // One that stops as it should leaves it for the next start, however often.
+    for start in 2..=4 {
+        platform.stop_and_start_again();
+        platform.events_until(id, is_compiled, start).await;
+    }
+    platform.kill_and_start_again();
+    platform.events_until(id, is_compiled, 5).await;
+    platform.kill_and_start_again();
+    let told = platform.events_until(id, "\"finished\"", 1).await;
+    assert!(told.contains("2 servers ended while they worked on this deployment") && told.contains("deploy again"), "{told}");
+    let status = platform.api(Method::GET, &format!("/deployments/{id}")).send().await.unwrap().text().await.unwrap();
+    assert!(status.contains(r#""state":"error""#) && status.contains(r#""kind":"internal""#), "{status}");
 }
 
 /// Starts the CLI and gives what it goes on to say once the compiler is at work.
