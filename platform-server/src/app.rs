@@ -40,7 +40,7 @@ use crate::{
     logs::{LogLimits, LogStore},
     process::Spawner,
     provision::{OwnCluster, PersistFolders, Postgres, PostgresSource, Provisioner, RedisServers},
-    proxy::{self, ProxyConfig, Routes},
+    proxy::{self, Routes},
     sandbox::Sandbox,
     stored::Stored,
     supervisor::local::LocalSupervisor,
@@ -106,7 +106,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
         return Err(AppError::Domain(config.domain));
     }
     let runner = runner(&config)?;
-    allow_open_files();
+    let files = allow_open_files();
     let data = DataDir::open(&config.data_dir.clone().map_or_else(|| data_dir::default_path(root), Ok)?, root)?;
     let db = Db::open(&data.join("platform.db"))?;
     let range = if root { Some(uid_range(&db, &data).await?) } else { None };
@@ -139,17 +139,18 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     driver.recover().await?;
     driver.sweep();
 
-    let proxy_config = ProxyConfig {
-        max_connections: config.limits.max_connections,
-        hold_timeout: Duration::from_secs(config.limits.hold_timeout),
-        shutdown_grace: config.limits.grace(),
-        ..ProxyConfig::new(&config.domain)
-    };
+    let (proxy_config, api_config) = (config.proxy_config(files), config.api_config(files));
+    if proxy_config.clients.max_connections < config.limits.max_connections {
+        tracing::warn!(
+            "the proxy serves {} connections at the same time, not {}: this process may have {files} files open; raise its hard limit (`ulimit -Hn`, LimitNOFILE of systemd)",
+            proxy_config.clients.max_connections,
+            config.limits.max_connections
+        );
+    }
     let (api_address, proxy_address) = (api_listener.local_addr()?, proxy_listener.local_addr()?);
     let proxy = tokio::spawn(proxy::run(proxy_listener, Arc::clone(&parts.routes), proxy_config, stop.clone().cancelled_owned()));
     let router = http::router(parts.api);
-    let api =
-        tokio::spawn(axum::serve(api_listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+    let api = tokio::spawn(http::serve(api_listener, router, api_config, stop.clone().cancelled_owned()));
     let building = tokio::spawn(Arc::clone(&driver).run(parts.queue));
     let optimising = tokio::spawn(Arc::clone(&driver).optimise_when_idle(config.limits.optimise()));
     let warming = tokio::spawn(Arc::clone(&driver).warm_up_when_idle(config.limits.warm_up()));
@@ -162,17 +163,18 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let _ = tokio::join!(proxy, building, optimising, warming);
     driver.instances.stop().await;
     driver.launcher.provisioner.stop().await;
-    let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
+    let _ = api.await;
     tracing::info!("stopped");
     drop(range);
     Ok(())
 }
 
-/// Each proxied connection takes two descriptors, and the usual soft limit is 1024.
-fn allow_open_files() {
+/// Each proxied connection takes two descriptors, and the usual soft limit is 1024. Returns how many there may be.
+fn allow_open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 fn runner(config: &Serve) -> Result<PathBuf, AppError> {

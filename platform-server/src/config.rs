@@ -1,8 +1,18 @@
 //! What can be set, each limit with its name, unit and default.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::{
+    connection::{self, Pace},
+    proxy::ProxyConfig,
+};
 
 /// Serves Rust apps that `cargo shuttle deploy` sends.
 #[derive(Debug, Parser)]
@@ -44,6 +54,10 @@ pub(crate) struct Serve {
     /// Where browsers reach the apps
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub(crate) proxy: SocketAddr,
+    /// Proxies in front of this one, as addresses or networks: they are believed in what they say of a client (X-Forwarded-For,
+    /// X-Forwarded-Proto, X-Forwarded-Host, Forwarded); nobody else is
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', num_args = 1.., value_parser = network)]
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// An app answers at NAME.DOMAIN
     #[arg(long, default_value = "localhost")]
     pub(crate) domain: String,
@@ -140,9 +154,27 @@ pub(crate) struct Limits {
     /// How long a request waits for an app that is starting, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) hold_timeout: u64,
-    /// Connections that the proxy serves at the same time
+    /// How long an app may take to begin its answer, in seconds; then the client gets 504
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) response_timeout: u64,
+    /// How long a client may take to send a request's head, and how long a connection without a request is kept, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) head_timeout: u64,
+    /// How long a request's body may pause, or be behind 500 bytes a second, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) body_timeout: u64,
+    /// Connections that the proxy serves at the same time, and requests to all apps; the longest idle one is closed for a new one
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) max_connections: usize,
+    /// Connections to the proxy of one client: an IPv4 address, or a /64 of IPv6; a trusted proxy is not limited
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) max_connections_per_client: usize,
+    /// Requests and open streams of one app at the same time; more get 503
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub(crate) max_requests_per_app: usize,
+    /// Connections that the API serves at the same time
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_api_connections: usize,
 }
 
 /// Memory that a build of an app with a large framework and a database client takes at its peak, in bytes, with room.
@@ -191,6 +223,67 @@ impl Limits {
     }
 }
 
+/// A network such as `10.0.0.0/8`, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
+    network.map_err(|_| "an address or a network is wanted, such as 127.0.0.1 or 10.0.0.0/8".to_owned())
+}
+
+/// Descriptors that are neither a client's nor an app's connection: the database's, files of builds and logs, pipes of
+/// processes.
+const OTHER_FILES: usize = 512;
+
+impl Serve {
+    /// The limits of the proxy on a system that allows `files` open files.
+    pub(crate) fn proxy_config(&self, files: usize) -> ProxyConfig {
+        let limits = &self.limits;
+        ProxyConfig {
+            clients: connection::Config {
+                max_connections: self.limits.connections(files).0,
+                max_connections_per_client: limits.max_connections_per_client,
+                trusted_proxies: self.trusted_proxies.clone(),
+                shutdown_grace: limits.grace(),
+                ..limits.clients("the proxy")
+            },
+            hold_timeout: Duration::from_secs(limits.hold_timeout),
+            response_timeout: Duration::from_secs(limits.response_timeout),
+            max_requests_per_app: limits.max_requests_per_app,
+            ..ProxyConfig::new(&self.domain)
+        }
+    }
+
+    /// The limits of the API's connections. All of them may be of one client: the API is reached through `ssh -L`.
+    pub(crate) fn api_config(&self, files: usize) -> connection::Config {
+        let max_connections = self.limits.connections(files).1;
+        connection::Config {
+            max_connections,
+            max_connections_per_client: max_connections,
+            shutdown_grace: Duration::from_secs(5),
+            ..self.limits.clients("the API")
+        }
+    }
+}
+
+impl Limits {
+    fn clients(&self, what: &'static str) -> connection::Config {
+        let defaults = connection::Config::new(what);
+        connection::Config {
+            head_timeout: Duration::from_secs(self.head_timeout),
+            pace: Pace { timeout: Duration::from_secs(self.body_timeout), ..defaults.pace },
+            ..defaults
+        }
+    }
+
+    /// How many connections the proxy and the API may have where `files` may be open: as many as is wished, unless there
+    /// are too few descriptors for that. Each has a part of its own, so that neither can take the other's last ones.
+    fn connections(&self, files: usize) -> (usize, usize) {
+        // A connection has one descriptor, and another for what it is connected to.
+        let pairs = files.saturating_sub(OTHER_FILES.min(files / 2)) / 2;
+        let api = self.max_api_connections.min(pairs / 4).max(1);
+        (self.max_connections.min(pairs - api.min(pairs)).max(1), api)
+    }
+}
+
 /// How many builds a machine of so many cores and bytes of memory does at a time.
 fn default_builds(cores: usize, memory: u64) -> usize {
     (cores / 2).min(usize::try_from(memory / BUILD_MEMORY).unwrap_or(usize::MAX)).max(1)
@@ -199,6 +292,29 @@ fn default_builds(cores: usize, memory: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn serve(args: &[&str]) -> Result<Serve, clap::Error> {
+        let cli = Cli::try_parse_from(["platform-server", "serve"].iter().chain(args))?;
+        let Command::Serve(serve) = cli.command else { panic!("it is another command") };
+        Ok(*serve)
+    }
+
+    #[test]
+    fn the_proxy_has_descriptors_of_its_own() {
+        for (files, proxy, api) in [(1_048_576, 4096, 256), (9216, 4096, 256), (4096, 1536, 256), (1024, 192, 64), (0, 1, 1)] {
+            let limits = serve(&[]).unwrap().limits;
+            assert_eq!(limits.connections(files), (proxy, api), "{files}");
+        }
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_or_networks() {
+        let parsed = serve(&["--trusted-proxies", "127.0.0.1,10.0.0.0/8,::1"]).unwrap();
+        let texts: Vec<String> = parsed.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]);
+        assert_eq!(parsed.proxy_config(100_000).clients.trusted_proxies, parsed.trusted_proxies);
+        assert!(serve(&["--trusted-proxies", "nonsense"]).unwrap_err().to_string().contains("10.0.0.0/8"));
+    }
 
     #[test]
     fn builds_are_bounded_by_cores_and_by_memory() {

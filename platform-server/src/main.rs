@@ -9,6 +9,7 @@ mod artifact;
 mod build;
 mod cache;
 mod config;
+mod connection;
 mod data_dir;
 mod db;
 mod deployment;

@@ -18,17 +18,38 @@ pub(crate) fn hash_key(key: &str) -> String {
     Digest::new(&Sha256::digest(key.as_bytes())).as_str().to_owned()
 }
 
+/// The key in `Bearer KEY`. The scheme's case does not matter (RFC 9110).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, key) = value.trim_start().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key)
+}
+
 /// Lets a request with a known key pass.
 ///
 /// The comparison is a look-up by hash: how long it takes says nothing about the key.
 pub(super) async fn require_key(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(key) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
+    let Some(key) = header.and_then(bearer) else {
         return Error::unauthorized("the request has no key").into_response();
     };
     match api.db.knows_key(hash_key(key.trim())).await {
         Ok(true) => next.run(request).await,
         Ok(false) => Error::unauthorized("the key is not one of this server's").into_response(),
         Err(error) => Error::from(error).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bearer;
+
+    #[test]
+    fn the_case_of_the_scheme_does_not_matter() {
+        for value in ["Bearer key", "bearer key", "BEARER key"] {
+            assert_eq!(bearer(value), Some("key"), "{value}");
+        }
+        for value in ["", "Bearer", "Basic key", "Bearerkey", "key"] {
+            assert_eq!(bearer(value), None, "{value}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use axum::{
     Json,
     body::{Body, BodyDataStream},
     extract::{Query, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header::CONTENT_LENGTH},
 };
 use futures_util::StreamExt;
 use platform_wire::{ArchiveIndex, BuildMode, Deployment, ProjectName};
@@ -41,6 +41,7 @@ pub(super) struct Parameters {
 pub(super) async fn deploy(
     State(api): Shared,
     Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Deployment>), Error> {
     let name =
@@ -52,6 +53,10 @@ pub(super) async fn deploy(
     }
     if api.driver.queue.len() >= api.limits.max_queued {
         return Err(Error::too_many(api.limits.max_queued));
+    }
+    // Not a byte of it is read: the connection takes care that the client sees the answer.
+    if announced(&headers).is_some_and(|length| length > api.limits.max_archive_bytes) {
+        return Err(Error::too_large(api.limits.max_archive_bytes));
     }
     let mut pieces = body.into_data_stream();
     let received = receive(&api, &mut pieces).await;
@@ -69,6 +74,11 @@ pub(super) async fn deploy(
     let accepting = tokio::spawn(async move { accept(&api, wanted, archive).await });
     let deployment = accepting.await.map_err(io::Error::other)??;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+/// How long a body is to be.
+pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What is asked for.
@@ -115,7 +125,7 @@ async fn receive(api: &Api, stream: &mut BodyDataStream) -> Result<(tempfile::Na
     let mut file = tokio::fs::File::from_std(temporary.as_file().try_clone()?);
     let (mut hash, mut received) = (Sha256::new(), 0u64);
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|_| Error::broken_off())?;
+        let piece = piece.map_err(|error| Error::broken_off(&error))?;
         received += piece.len() as u64;
         if received > api.limits.max_archive_bytes {
             return Err(Error::too_large(api.limits.max_archive_bytes));

@@ -58,8 +58,8 @@ impl Error {
             .hint("leave out what the build does not need (.gitignore works), or raise the server's --max-archive-bytes")
     }
 
-    pub(super) fn broken_off() -> Self {
-        Self::bad_request("the upload broke off").hint("try again: nothing was changed")
+    pub(super) fn broken_off(error: &axum::Error) -> Self {
+        Self::bad_request(format!("the upload broke off: {error}")).hint("try again: nothing was changed")
     }
 
     pub(super) fn too_many_secrets(limit: usize) -> Self {

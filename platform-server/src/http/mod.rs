@@ -14,16 +14,28 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
-    http::Method,
+    body::Body,
+    extract::{self, State},
+    http::{Method, Request},
     middleware::{self, Next},
     response::Response,
     routing::{get, post, put},
 };
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use platform_wire::Health;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{archive::ArchiveLimits, config::Limits, db::Db, deployment::Driver, logs::LogStore, stored::Stored};
+use crate::{
+    archive::ArchiveLimits,
+    config::Limits,
+    connection::{self, ClientBody, Ending},
+    db::Db,
+    deployment::Driver,
+    logs::LogStore,
+    stored::Stored,
+};
 pub(crate) use auth::hash_key;
 use error::Error;
 
@@ -70,12 +82,22 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
+/// Serves the API until `shutdown` resolves, then finishes what is in flight, within the grace of the limits.
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: connection::Config, shutdown: impl Future<Output = ()>) {
+    let service = TowerToHyperService::new(router);
+    let answer = move |request: Request<ClientBody>, _, _: &_| {
+        let answered = service.call(request.map(Body::new));
+        async move { answered.await.unwrap_or_else(|never| match never {}) }
+    };
+    connection::run(listener, limits, Ending::default(), answer, shutdown).await;
+}
+
 async fn health(State(api): Shared) -> Json<Health> {
     Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), protections: api.protections.clone() })
 }
 
 /// Gives every request an id that its error carries and the server's log repeats.
-async fn request_id(request: Request, next: Next) -> Response {
+async fn request_id(request: extract::Request, next: Next) -> Response {
     let id = crate::provision::secret(6).unwrap_or_default();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;

@@ -5,19 +5,32 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
+    http::HeaderMap,
 };
 use futures_util::StreamExt;
 use platform_wire::{ProjectName, SecretSet, Secrets, secrets::MAX_BODY};
 
-use super::{Shared, deploy::drain, error::Error};
+use super::{
+    Shared,
+    deploy::{announced, drain},
+    error::Error,
+};
 
 /// Bytes that are read of a body that is refused already.
 const DRAINED: u64 = 64 * 1024 * 1024;
 
-pub(super) async fn put(State(api): Shared, Path(name): Path<String>, body: Body) -> Result<Json<SecretSet>, Error> {
+pub(super) async fn put(
+    State(api): Shared,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<SecretSet>, Error> {
     let project: ProjectName = name.parse()?;
     if api.stop.is_cancelled() {
         return Err(Error::stopping());
+    }
+    if announced(&headers).is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(Error::too_many_secrets(MAX_BODY));
     }
     let body = read(body).await?;
     // The parser's own message could repeat a value.
@@ -34,7 +47,7 @@ pub(super) async fn put(State(api): Shared, Path(name): Path<String>, body: Body
 async fn read(body: Body) -> Result<Vec<u8>, Error> {
     let (mut pieces, mut bytes) = (body.into_data_stream(), Vec::new());
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|_| Error::broken_off())?;
+        let piece = piece.map_err(|error| Error::broken_off(&error))?;
         if bytes.len() + piece.len() > MAX_BODY {
             drain(&mut pieces, DRAINED).await;
             return Err(Error::too_many_secrets(MAX_BODY));

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -16,22 +16,37 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::{pool::Lease, target::InFlight};
+use crate::connection::{BodyError, ClientBody, Pace};
 
-/// When a request last moved.
+/// What a client did wrong in sending a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    /// It is malformed, or ends before its end.
+    Broken,
+    TooSlow(Pace),
+}
+
+/// How a request's body comes along.
 #[derive(Debug)]
 pub(super) struct Progress {
     began: Instant,
     /// Milliseconds after `began`.
     last: AtomicU64,
+    fault: OnceLock<BodyFault>,
 }
 
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0) })
+        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0), fault: OnceLock::new() })
     }
 
     pub(super) fn last(&self) -> Instant {
         self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// What was wrong with it.
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        self.fault.get().copied()
     }
 
     fn moved(&self) {
@@ -40,29 +55,44 @@ impl Progress {
     }
 }
 
-/// A client's body on its way to an app.
+/// A client's body on its way to an app, if there is one.
 #[derive(Debug)]
-pub(super) struct RequestBody {
-    pub(super) body: Incoming,
-    pub(super) progress: Arc<Progress>,
+pub(super) struct RequestBody(Option<(ClientBody, Arc<Progress>)>);
+
+impl RequestBody {
+    pub(super) fn new(body: ClientBody, progress: Arc<Progress>) -> Self {
+        Self(Some((body, progress)))
+    }
+
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.progress.moved();
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some((body, progress)) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        progress.moved();
+        if let Some(Err(error)) = &frame {
+            let fault = match error {
+                BodyError::Broken(_) => BodyFault::Broken,
+                BodyError::TooSlow(pace) => BodyFault::TooSlow(*pace),
+            };
+            let _ = progress.fault.set(fault);
+        }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
     }
 }
 

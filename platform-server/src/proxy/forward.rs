@@ -1,6 +1,10 @@
 //! The way of one request: its host, its target, its headers, the app's answer.
 
-use std::{net::IpAddr, pin::pin, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+};
 
 use http_body::Body;
 use hyper::{
@@ -14,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     Shared,
-    body::{Progress, RequestBody, ResponseBody, UpstreamBody},
+    body::{BodyFault, Progress, RequestBody, ResponseBody, UpstreamBody},
     headers::{self, RequestFacts},
     host,
     pages::Page,
@@ -22,11 +26,14 @@ use super::{
     target::{Current, InFlight},
     tunnel,
 };
+use crate::connection::{ClientBody, Place};
 
-/// Answers the requests of one client.
+/// Answers one request.
 pub(super) struct Forwarder {
-    pub(super) shared: Arc<Shared>,
-    pub(super) peer: IpAddr,
+    shared: Arc<Shared>,
+    peer: IpAddr,
+    /// Of the client's connection.
+    place: Arc<Place>,
 }
 
 /// The two sides of an upgrade that was asked for.
@@ -36,13 +43,20 @@ struct Upgrade {
 }
 
 impl Forwarder {
-    /// Answers one request, if only with a page.
-    pub(super) async fn answer(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(super) fn new(shared: &Arc<Shared>, peer: SocketAddr, place: &Arc<Place>) -> Self {
+        Self { shared: shared.clone(), peer: peer.ip().to_canonical(), place: place.clone() }
+    }
+
+    /// Answers the request, if only with a page.
+    pub(super) async fn answer(self, mut request: Request<ClientBody>) -> Response<ResponseBody> {
         let upgrade = headers::wanted_upgrade(request.version(), request.headers())
             .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
         let (parts, body) = request.into_parts();
         if parts.method == Method::CONNECT {
             return Page::NoTunnels.answer(&parts.headers);
+        }
+        if let Some(fault) = host::target_fault(&parts.method, &parts.uri, parts.version) {
+            return Page::BadTarget(fault).answer(&parts.headers);
         }
         let named = host::authority_of(&parts.uri, parts.version, &parts.headers)
             .and_then(|authority| Ok((authority.to_owned(), host::name_of(authority)?.into_owned())));
@@ -65,13 +79,20 @@ impl Forwarder {
     async fn ready_target<'a>(&self, project: &'a str) -> Result<(InFlight, Arc<Pool>), Page<'a>> {
         let routes = &self.shared.routes;
         let in_flight = routes.enter(project).ok_or(Page::NoSuchProject { project })?;
+        let config = &self.shared.config;
+        if in_flight.of_target() > config.max_requests_per_app {
+            return Err(Page::Busy { project, limit: config.max_requests_per_app });
+        }
+        if in_flight.of_all() > config.clients.max_connections {
+            return Err(Page::Full { limit: config.clients.max_connections });
+        }
         match in_flight.current() {
             Current::Ready(pool) => return Ok((in_flight, pool)),
             Current::Down => return Err(Page::Down { project }),
             Current::Background => return Err(Page::Background { project }),
             Current::Starting => drop(in_flight),
         }
-        let deadline = Instant::now() + self.shared.config.hold_timeout;
+        let deadline = Instant::now() + config.hold_timeout;
         loop {
             // Both are watched before they are looked at, so that no change is missed.
             let mut route = routes.watch();
@@ -86,7 +107,7 @@ impl Forwarder {
             tokio::select! {
                 _ = state.changed() => {}
                 _ = route.changed() => {}
-                () = self.shared.stop.cancelled() => return Err(Page::Starting { project }),
+                () = self.shared.ending.stop.cancelled() => return Err(Page::Starting { project }),
                 () = tokio::time::sleep_until(deadline) => return Err(Page::Starting { project }),
             }
         }
@@ -101,19 +122,25 @@ impl Forwarder {
         pool: &Arc<Pool>,
         upgrade: Option<Upgrade>,
         mut parts: Parts,
-        body: Incoming,
+        body: ClientBody,
     ) -> Response<ResponseBody> {
         // The page, should there be one, depends on what the client accepts.
         let accept = parts.headers.get(header::ACCEPT).cloned();
         self.prepare(&mut parts, authority, upgrade.as_ref(), &body);
-        let progress = Progress::new();
-        let request = Request::from_parts(parts, RequestBody { body, progress: progress.clone() });
-        let page = match self.send(pool, request, &progress).await {
+        let (body, progress) = if body.is_end_stream() {
+            (RequestBody::none(), None)
+        } else {
+            let progress = Progress::new();
+            (RequestBody::new(body, progress.clone()), Some(progress))
+        };
+        let request = Request::from_parts(parts, body);
+        let page = match self.send(pool, request, progress.as_deref()).await {
             Ok((response, lease)) => match self.pass_on(response, lease, in_flight, upgrade) {
                 Some(response) => return response,
                 None => Page::Broken { project },
             },
-            Err(Failure::TooSlow) => Page::TooSlow { project },
+            Err(Failure::TooSlow) => Page::TooSlow { project, limit: self.shared.config.response_timeout },
+            Err(Failure::Client(fault)) => Page::BadBody(fault),
             Err(Failure::Send(error)) => {
                 tracing::debug!(project, %error, "an app did not answer");
                 match error {
@@ -125,14 +152,14 @@ impl Forwarder {
         page.answer(&accept.into_iter().map(|accept| (header::ACCEPT, accept)).collect())
     }
 
-    fn prepare(&self, parts: &mut Parts, authority: &str, upgrade: Option<&Upgrade>, body: &Incoming) {
+    fn prepare(&self, parts: &mut Parts, authority: &str, upgrade: Option<&Upgrade>, body: &ClientBody) {
         let facts = RequestFacts {
             version: parts.version,
             peer: self.peer,
             authority,
             upgrade: upgrade.map(|upgrade| &upgrade.protocol),
             streams: !body.is_end_stream() && body.size_hint().exact().is_none(),
-            trust_forwarded: self.shared.config.trust_forwarded,
+            trusted: &self.shared.config.clients.trusted_proxies,
         };
         headers::to_upstream(&mut parts.headers, &facts);
         parts.version = Version::HTTP_11;
@@ -144,17 +171,23 @@ impl Forwarder {
         &self,
         pool: &Arc<Pool>,
         request: Request<RequestBody>,
-        progress: &Progress,
+        progress: Option<&Progress>,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         let limit = self.shared.config.response_timeout;
+        let began = std::time::Instant::now();
         let mut sending = pin!(pool.send(request, &self.shared.config));
         loop {
-            let deadline = Instant::from_std(progress.last() + limit);
+            // An upload that goes on is not slow.
+            let moved = || progress.map_or(began, Progress::last);
             tokio::select! {
-                sent = sending.as_mut() => return sent.map_err(Failure::Send),
-                // An upload that goes on is not slow.
-                () = tokio::time::sleep_until(deadline) => if progress.last() + limit <= std::time::Instant::now() {
-                    return Err(Failure::TooSlow);
+                sent = sending.as_mut() => return sent.map_err(|error| match progress.and_then(Progress::fault) {
+                    Some(fault) => Failure::Client(fault),
+                    None => Failure::Send(error),
+                }),
+                () = tokio::time::sleep_until(Instant::from_std(moved() + limit)) => {
+                    if moved() + limit <= std::time::Instant::now() {
+                        return Err(Failure::TooSlow);
+                    }
                 }
             }
         }
@@ -179,9 +212,11 @@ impl Forwarder {
         headers::to_client(response.headers_mut());
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
-        let end = self.shared.end.clone();
-        self.shared.tasks.spawn(async move {
-            let _alive = (lease, in_flight);
+        let end = self.shared.ending.end.clone();
+        let (connection, place) = (self.place.enter(), self.place.clone());
+        self.shared.ending.tasks.spawn(async move {
+            // The client's connection keeps its place.
+            let _alive = (lease, in_flight, connection, place);
             end.run_until_cancelled_owned(tunnel::run(client, upstream)).await;
         });
         Some(response.map(|_| ResponseBody::Page(http_body_util::Full::default())))
@@ -192,4 +227,6 @@ impl Forwarder {
 enum Failure {
     Send(SendError),
     TooSlow,
+    /// The client did not send what it announced.
+    Client(BodyFault),
 }

@@ -6,17 +6,20 @@ use hyper::{
     HeaderMap, Version,
     header::{self, Entry, HeaderName, HeaderValue},
 };
+use ipnet::IpNet;
+
+use super::forwarded;
 
 /// Marks an answer of the proxy's own; an app cannot set it.
 pub(super) const OF_PROXY: HeaderName = HeaderName::from_static("x-shuttle-proxy");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// What rocket reads a client's address from.
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(super) const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Headers that concern one connection, not the message. `Trailer` is not among them: it announces what passes.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -31,17 +34,6 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// What a client could say of other clients.
-const FORWARDING: [HeaderName; 7] = [
-    FORWARDED_FOR,
-    FORWARDED_HOST,
-    FORWARDED_PROTO,
-    REAL_IP,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-];
-
 /// What is known of a request beside its headers.
 pub(super) struct RequestFacts<'a> {
     pub(super) version: Version,
@@ -52,7 +44,8 @@ pub(super) struct RequestFacts<'a> {
     pub(super) upgrade: Option<&'a HeaderValue>,
     /// A body is coming whose length is not known.
     pub(super) streams: bool,
-    pub(super) trust_forwarded: bool,
+    /// The owner's own proxies.
+    pub(super) trusted: &'a [IpNet],
 }
 
 /// Turns a client's headers into those for an app.
@@ -61,9 +54,10 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: &RequestFacts<'_>) {
     remove_hop_by_hop(headers);
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     if let Some(protocol) = facts.upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());
     }
     if facts.streams {
@@ -81,20 +75,17 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: &RequestFacts<'_>) {
     }
 }
 
+/// Says who the client is. An app may read the first address or the last one: there is one only.
 fn set_forwarding(headers: &mut HeaderMap, facts: &RequestFacts<'_>, host: &HeaderValue) {
-    headers.remove(header::FORWARDED);
-    if !facts.trust_forwarded {
-        FORWARDING.iter().for_each(|name| drop(headers.remove(name)));
+    let said = forwarded::said(headers, facts.peer, facts.trusted);
+    forwarded::remove(headers, said.is_some());
+    let said = said.unwrap_or_default();
+    if let Ok(client) = HeaderValue::from_str(&said.client.unwrap_or(facts.peer).to_string()) {
+        headers.insert(FORWARDED_FOR, client.clone());
+        headers.insert(REAL_IP, client);
     }
-    let peer = facts.peer.to_string();
-    let before: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    let chain = before.into_iter().chain([peer.as_str()]).collect::<Vec<_>>().join(", ");
-    if let (Ok(chain), Ok(peer)) = (HeaderValue::from_str(&chain), HeaderValue::from_str(&peer)) {
-        headers.insert(FORWARDED_FOR, chain);
-        headers.entry(REAL_IP).or_insert(peer);
-    }
-    headers.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
-    headers.entry(FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_HOST, said.host.unwrap_or_else(|| host.clone()));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(said.proto.unwrap_or("http")));
 }
 
 /// Turns an app's headers into those for the client.
@@ -163,7 +154,7 @@ mod tests {
             authority: "App.localhost:8000",
             upgrade: None,
             streams: false,
-            trust_forwarded: false,
+            trusted: &[],
         }
     }
 
@@ -209,7 +200,11 @@ mod tests {
 
     #[test]
     fn te_passes_as_trailers_only() {
-        assert_sent(map(&[("te", "gzip, Trailers;q=0.5"), ("connection", "te")]), &facts(), &[("te", "trailers")]);
+        assert_sent(
+            map(&[("te", "gzip, Trailers;q=0.5"), ("connection", "te")]),
+            &facts(),
+            &[("te", "trailers"), ("connection", "te")],
+        );
     }
 
     #[test]
@@ -221,18 +216,39 @@ mod tests {
             ("x-forwarded-port", "443"),
             ("x-real-ip", "203.0.113.9"),
             ("forwarded", "for=203.0.113.9"),
+            ("x-client-ip", "203.0.113.9"),
+            ("true-client-ip", "203.0.113.9"),
+            ("cf-connecting-ip", "203.0.113.9"),
+            ("x_forwarded_for", "203.0.113.9"),
+            ("x-real_ip", "203.0.113.9"),
+            ("true_client_ip", "203.0.113.9"),
         ];
         assert_sent(map(&lies), &facts(), &[]);
     }
 
     #[test]
-    fn a_trusted_proxy_is_believed_and_its_address_appended() {
-        let mut headers =
-            map(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"), ("x-real-ip", "203.0.113.9")]);
-        to_upstream(&mut headers, &RequestFacts { trust_forwarded: true, ..facts() });
-        assert_eq!(headers["x-forwarded-for"], "203.0.113.9, 192.0.2.1");
-        assert_eq!(headers["x-forwarded-proto"], "https");
-        assert_eq!(headers["x-real-ip"], "203.0.113.9");
+    fn a_trusted_proxy_is_believed() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "bank.example"),
+            ("x-real-ip", "203.0.113.7"),
+            ("x-forwarded-port", "443"),
+            ("cf-connecting-ip", "203.0.113.9"),
+            ("x_forwarded_for", "203.0.113.8"),
+        ]);
+        let trusted = ["192.0.2.0/24".parse().unwrap()];
+        to_upstream(&mut headers, &RequestFacts { trusted: &trusted, ..facts() });
+        let wanted = map(&[
+            ("host", "App.localhost:8000"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "bank.example"),
+            ("x-real-ip", "203.0.113.9"),
+            ("x-forwarded-port", "443"),
+            ("cf-connecting-ip", "203.0.113.9"),
+        ]);
+        assert_eq!(headers, wanted);
     }
 
     #[test]

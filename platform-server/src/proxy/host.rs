@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hyper::{HeaderMap, Uri, Version, header};
+use hyper::{HeaderMap, Method, Uri, Version, header};
 
 /// Why a request has no host that could be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,22 @@ pub(super) fn authority_of<'a>(uri: &'a Uri, version: Version, headers: &'a Head
     }
 }
 
+/// Longest method that is taken; the longest registered one, `UPDATEREDIRECTREF`, has 17 letters.
+const MAX_METHOD: usize = 64;
+
+/// What is wrong with a request's first line: something that no app can be asked.
+pub(super) fn target_fault(method: &Method, uri: &Uri, version: Version) -> Option<&'static str> {
+    if method.as_str().len() > MAX_METHOD {
+        return Some("The request's method is longer than any that exists.");
+    }
+    match uri.scheme_str() {
+        None if uri.authority().is_some() && version <= Version::HTTP_11 => return Some("The request names a host and no path."),
+        None | Some("http" | "https") => {}
+        Some(_) => return Some("The request's URL is neither of http nor of https."),
+    }
+    (uri.path() == "*" && method != Method::OPTIONS).then_some("Only an OPTIONS request may be for `*`.")
+}
+
 /// The name alone: lower case, without port and trailing dot. An IPv6 address keeps its brackets.
 pub(super) fn name_of(authority: &str) -> Result<Cow<'_, str>, HostFault> {
     let (name, port) = if authority.starts_with('[') {
@@ -41,7 +57,8 @@ pub(super) fn name_of(authority: &str) -> Result<Cow<'_, str>, HostFault> {
     } else {
         authority.split_at(authority.find(':').unwrap_or(authority.len()))
     };
-    let port_is_sane = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    let is_a_port = |port: &str| port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    let port_is_sane = port.is_empty() || port.strip_prefix(':').is_some_and(is_a_port);
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_of_a_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     let is_of_an_address = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'[' | b']');
@@ -83,9 +100,21 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for authority in
-            ["", ":80", ".", "a b", "user@app.localhost", "app.localhost:80:80", "a/b", "[::1", "[::1]x", "app:x", "<x>"]
-        {
+        for authority in [
+            "",
+            ":80",
+            ".",
+            "a b",
+            "user@app.localhost",
+            "app.localhost:80:80",
+            "a/b",
+            "[::1",
+            "[::1]x",
+            "app:x",
+            "<x>",
+            "app.localhost:65536",
+            "app:+80",
+        ] {
             assert_eq!(name_of(authority), Err(HostFault::Malformed), "{authority:?}");
         }
     }

@@ -1,5 +1,7 @@
 //! The proxy's own answers: what happened, to which project, and what to do. HTML for browsers, else plain text.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -7,12 +9,20 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::{body::ResponseBody, headers::OF_PROXY, host::HostFault};
+use super::{
+    body::{BodyFault, ResponseBody},
+    headers::OF_PROXY,
+    host::HostFault,
+};
 
 /// What the proxy has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Page<'a> {
     BadHost(HostFault),
+    /// The first line of the request makes no sense.
+    BadTarget(&'static str),
+    /// The client did not send the body that it began.
+    BadBody(BodyFault),
     /// CONNECT: this is no forward proxy.
     NoTunnels,
     /// The host is not `<project>.<domain>`.
@@ -42,9 +52,19 @@ pub(super) enum Page<'a> {
     Broken {
         project: &'a str,
     },
-    /// The app did not begin to answer.
+    /// The app did not begin to answer within this time.
     TooSlow {
         project: &'a str,
+        limit: Duration,
+    },
+    /// The app has as many requests as one may have.
+    Busy {
+        project: &'a str,
+        limit: usize,
+    },
+    /// All apps together have as many requests as the server takes.
+    Full {
+        limit: usize,
     },
 }
 
@@ -97,6 +117,23 @@ impl Page<'_> {
                 };
                 of(StatusCode::BAD_REQUEST, "bad-request", "Bad request", &[what.into()])
             }
+            Self::BadTarget(what) => of(StatusCode::BAD_REQUEST, "bad-request", "Bad request", &[what.into()]),
+            Self::BadBody(BodyFault::Broken) => of(
+                StatusCode::BAD_REQUEST,
+                "bad-request",
+                "Bad request",
+                &["The request's body is malformed, or shorter than it was announced.".into()],
+            ),
+            Self::BadBody(BodyFault::TooSlow(pace)) => of(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow-body",
+                "The body did not come",
+                &[format!(
+                    "A request's body may pause for {} s, and must come at {} bytes a second; this one did not. The server's owner can raise `--body-timeout`.",
+                    pace.timeout.as_secs(),
+                    pace.rate
+                )],
+            ),
             Self::NoTunnels => of(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "bad-request",
@@ -152,11 +189,36 @@ impl Page<'_> {
                 "No answer",
                 &[format!("The app `{project}` ended the connection before it had answered."), look(project)],
             ),
-            Self::TooSlow { project } => of(
+            Self::TooSlow { project, limit } => of(
                 StatusCode::GATEWAY_TIMEOUT,
                 "timeout",
                 "No answer in time",
-                &[format!("The app `{project}` took the request and did not begin to answer it in time."), look(project)],
+                &[
+                    format!(
+                        "The app `{project}` took the request and did not begin to answer it within {} s. Longer work can begin its answer early and stream it, or go on in a background task; the server's owner can raise `--response-timeout`.",
+                        limit.as_secs_f64()
+                    ),
+                    look(project),
+                ],
+            ),
+            Self::Busy { project, limit } => of(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Too many requests",
+                &[
+                    format!(
+                        "The app `{project}` has {limit} requests and open streams already, as many as one app may have. The server's owner can raise `--max-requests-per-app`."
+                    ),
+                    look(project),
+                ],
+            ),
+            Self::Full { limit } => of(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Too many requests",
+                &[format!(
+                    "The server has {limit} requests already, as many as it takes. Its owner can raise `--max-connections`."
+                )],
             ),
         }
     }
@@ -228,7 +290,8 @@ mod tests {
             Page::Background { project },
             Page::Unreachable { project },
             Page::Broken { project },
-            Page::TooSlow { project },
+            Page::TooSlow { project, limit: Duration::from_secs(120) },
+            Page::Busy { project, limit: 2048 },
         ] {
             let plain = page.text().plain();
             assert!(plain.contains("`my-app`") && plain.contains("cargo shuttle logs"), "{plain}");

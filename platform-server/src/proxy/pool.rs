@@ -9,18 +9,23 @@ use std::{
 
 use hyper::{
     Request, Response,
-    body::Incoming,
+    body::{Body, Incoming},
     client::conn::http1::{self, SendRequest},
-    rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
     runtime::Handle,
     task::AbortHandle,
 };
 
-use super::{ProxyConfig, body::RequestBody, target::Upstream};
+use super::{
+    ProxyConfig,
+    body::RequestBody,
+    target::Upstream,
+    upstream::{UpstreamIo, Wire},
+};
 
 /// A Unix socket with a full queue refuses at once (EAGAIN) instead of waiting, as TCP does; this is how often to ask.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
@@ -61,7 +66,15 @@ struct Idle {
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<RequestBody>,
+    wire: Arc<Wire>,
     driver: AbortHandle,
+}
+
+impl Connection {
+    /// Whether it can carry another request, now or when its last one has been sent to the end.
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && !self.wire.is_deaf()
+    }
 }
 
 impl Drop for Connection {
@@ -85,7 +98,7 @@ impl Lease {
     pub(super) fn give_back(self) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut kept = pool.lock();
-        if self.connection.sender.is_closed() || kept.idle.len() >= self.max_idle {
+        if !self.connection.is_usable() || kept.idle.len() >= self.max_idle {
             return;
         }
         kept.idle.push(Idle { connection: self.connection, since: Instant::now() });
@@ -126,28 +139,39 @@ impl Pool {
         Self { upstream, kept: Mutex::default() }
     }
 
-    /// Sends a request and waits for the head of its response. A kept connection that turns out to be closed is
-    /// replaced as long as nothing of the request was sent.
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// An app may close a kept connection at the very moment at which it is used again. Then the request is sent once more
+    /// where that does no harm: always if nothing of it was sent, and over a new connection if it has no body, may be
+    /// repeated by its method, and got not one byte of an answer.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
         config: &ProxyConfig,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
+        let mut may_keep = true;
         loop {
-            let (mut connection, kept) = match self.take_idle(config.idle_timeout) {
+            let idle = if may_keep { self.take_idle(config.idle_timeout) } else { None };
+            let (mut connection, kept) = match idle {
                 Some(connection) => (connection, true),
                 None => (self.connect(config).await?, false),
             };
+            let again = if kept { copy(&request) } else { None };
+            connection.wire.begin();
             let mut error = match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     return Ok((response, self.lease(connection, config)));
                 }
                 Err(error) => error,
             };
-            match error.take_message() {
-                Some(unsent) if kept => request = unsent,
+            request = match (error.take_message(), again) {
+                (Some(unsent), _) if kept => unsent,
+                (None, Some(again)) if !connection.wire.was_heard() => {
+                    may_keep = false;
+                    again
+                }
                 _ => return Err(SendError::Broken(error.into_error())),
-            }
+            };
         }
     }
 
@@ -164,7 +188,7 @@ impl Pool {
         let mut kept = self.lock();
         kept.close_old(idle_timeout);
         // One that is not ready is still busy with the rest of its last request, or was closed by the app.
-        let at = kept.idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        let at = kept.idle.iter().rposition(|idle| idle.connection.is_usable() && idle.connection.sender.is_ready())?;
         Some(kept.idle.remove(at).connection)
     }
 
@@ -173,12 +197,12 @@ impl Pool {
             match &self.upstream {
                 Upstream::Unix(path) => {
                     let stream = connect_unix(path).await.map_err(SendError::Connect)?;
-                    open(TokioIo::new(stream), config).await
+                    open(stream, config).await
                 }
                 Upstream::Tcp(address) => {
                     let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
                     stream.set_nodelay(true).map_err(SendError::Connect)?;
-                    open(TokioIo::new(stream), config).await
+                    open(stream, config).await
                 }
             }
         };
@@ -195,12 +219,32 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-async fn open(stream: impl Read + Write + Unpin + Send + 'static, config: &ProxyConfig) -> Result<Connection, SendError> {
-    let (sender, connection) =
-        http1::Builder::new().max_buf_size(config.max_header_bytes).handshake(stream).await.map_err(SendError::Broken)?;
+async fn open(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    config: &ProxyConfig,
+) -> Result<Connection, SendError> {
+    let (stream, wire) = UpstreamIo::new(stream);
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(config.clients.max_header_bytes)
+        .max_headers(config.clients.max_headers)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(SendError::Broken)?;
     let driver = tokio::spawn(async move {
         // What goes wrong is told to the request that it concerns.
         let _ = connection.with_upgrades().await;
     });
-    Ok(Connection { sender, driver: driver.abort_handle() })
+    Ok(Connection { sender, wire, driver: driver.abort_handle() })
+}
+
+/// The request once more, if it may be sent twice.
+fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::none());
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    Some(copy)
 }

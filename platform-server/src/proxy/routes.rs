@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
 };
 
 use platform_wire::ProjectName;
@@ -16,6 +16,8 @@ pub struct Routes {
     table: RwLock<HashMap<String, Arc<Target>>>,
     /// Told at every change, for requests that are being held.
     changed: watch::Sender<()>,
+    /// Requests that are being answered or held, and tunnels, of all targets.
+    in_flight: Arc<AtomicUsize>,
 }
 
 impl Routes {
@@ -38,7 +40,7 @@ impl Routes {
     /// Looks a target up and counts a request in it, as one step: between the two, a swap could take the target for
     /// drained.
     pub(super) fn enter(&self, project: &str) -> Option<InFlight> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).get(project).map(Target::enter)
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(project).map(|target| target.enter(&self.in_flight))
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<()> {

@@ -95,9 +95,11 @@ impl Target {
         }
     }
 
-    pub(super) fn enter(self: &Arc<Self>) -> InFlight {
+    /// Counts a request, here and in `all`.
+    pub(super) fn enter(self: &Arc<Self>, all: &Arc<AtomicUsize>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        InFlight { target: self.clone() }
+        all.fetch_add(1, Ordering::AcqRel);
+        InFlight { target: self.clone(), all: all.clone() }
     }
 }
 
@@ -105,9 +107,21 @@ impl Target {
 #[derive(Debug)]
 pub(super) struct InFlight {
     target: Arc<Target>,
+    /// The requests of all targets.
+    all: Arc<AtomicUsize>,
 }
 
 impl InFlight {
+    /// Requests to the same target, this one included.
+    pub(super) fn of_target(&self) -> usize {
+        self.target.in_flight()
+    }
+
+    /// Requests to all targets, this one included.
+    pub(super) fn of_all(&self) -> usize {
+        self.all.load(Ordering::Acquire)
+    }
+
     pub(super) fn current(&self) -> Current {
         self.target.current.borrow().clone()
     }
@@ -119,6 +133,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::AcqRel);
         if self.target.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.target.idle.notify_waiters();
         }

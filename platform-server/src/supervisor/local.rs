@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
@@ -238,8 +238,8 @@ impl LocalInstance {
     /// An address that a runner names could be anybody's, the platform's own API included; so it must be a loopback
     /// socket on which that very process listens.
     fn own_address(&self, address: SocketAddr) -> Result<Upstream, StartError> {
-        let owned =
-            address.ip().is_loopback() && listening_inode(address)?.is_some_and(|inode| holds_socket(self.process.id(), inode));
+        let owned = address.ip().to_canonical().is_loopback()
+            && listening_inode(address)?.is_some_and(|inode| holds_socket(self.process.id(), inode));
         if owned { Ok(Upstream::Tcp(address)) } else { Err(StartError::NotItsOwn(address)) }
     }
 
@@ -271,9 +271,14 @@ impl LocalInstance {
 
 /// Inode of the socket that listens at `address`, from the kernel's table.
 fn listening_inode(address: SocketAddr) -> io::Result<Option<u64>> {
-    let SocketAddr::V4(v4) = address else { return Ok(None) };
-    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port());
-    let table = fs::read_to_string("/proc/net/tcp")?;
+    // As the kernel prints it: words of four bytes, each as a number in the machine's order.
+    let word = |bytes: &[u8]| format!("{:08X}", u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let (table, ip) = match address.ip() {
+        IpAddr::V4(ip) => ("/proc/net/tcp", word(&ip.octets())),
+        IpAddr::V6(ip) => ("/proc/net/tcp6", ip.octets().chunks(4).map(word).collect()),
+    };
+    let wanted = format!("{ip}:{:04X}", address.port());
+    let table = fs::read_to_string(table)?;
     Ok(table.lines().skip(1).find_map(|line| {
         let columns: Vec<&str> = line.split_ascii_whitespace().collect();
         let listens = columns.get(1) == Some(&wanted.as_str()) && columns.get(3) == Some(&"0A");
@@ -292,16 +297,24 @@ fn holds_socket(pid: u32, inode: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]
     fn a_listening_socket_is_found_with_its_owner_and_others_are_not() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let inode = listening_inode(listener.local_addr().unwrap()).unwrap().unwrap();
-        assert!(holds_socket(std::process::id(), inode));
-        assert!(!holds_socket(1, inode) || std::process::id() == 1);
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        assert_eq!(listening_inode(address).unwrap(), None);
+        let listeners = [
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap(),
+            TcpListener::bind((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 0)).unwrap(),
+        ];
+        for listener in listeners {
+            let address = listener.local_addr().unwrap();
+            let inode = listening_inode(address).unwrap().unwrap();
+            assert!(holds_socket(std::process::id(), inode));
+            assert!(!holds_socket(1, inode) || std::process::id() == 1);
+            drop(listener);
+            assert_eq!(listening_inode(address).unwrap(), None);
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::Response;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::support::{TestApp, TestProxy, full, until};
 use crate::proxy::{Target, TargetState, Upstream};
@@ -164,12 +166,13 @@ async fn an_app_that_does_not_begin_to_answer_is_too_slow() {
     let target = proxy.route_to(&app);
     let answer = proxy.get("app.localhost").await;
     assert_eq!((answer.status, answer.page()), (504, Some("timeout")));
+    assert!(answer.body.contains("within 0.02 s") && answer.body.contains("--response-timeout"), "{}", answer.body);
     target.drained().await;
 }
 
 #[tokio::test]
 async fn heads_have_a_limit_in_both_directions() {
-    let proxy = TestProxy::start_with(|config| config.max_header_bytes = 16 * 1024).await;
+    let proxy = TestProxy::start_with(|config| config.clients.max_header_bytes = 16 * 1024).await;
     let app = TestApp::serving(|request| async move {
         let length = request.uri().path().trim_start_matches('/').parse().unwrap();
         Response::builder().header("x-long", "x".repeat(length)).body(full("")).unwrap()
@@ -184,7 +187,7 @@ async fn heads_have_a_limit_in_both_directions() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_dropped() {
-    let proxy = TestProxy::start_with(|config| config.header_read_timeout = Duration::from_millis(20)).await;
+    let proxy = TestProxy::start_with(|config| config.clients.head_timeout = Duration::from_millis(20)).await;
     for begin in ["", "PRI * HT", "GET / HTTP/1.1\r\nHo"] {
         let mut client = proxy.connect().await;
         client.send(begin).await;
@@ -194,19 +197,49 @@ async fn a_client_that_says_nothing_is_dropped() {
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_wait() {
-    let proxy = TestProxy::start_with(|config| config.max_connections = 1).await;
-    let app = TestApp::saying("hello");
-    proxy.route_to(&app);
+async fn an_app_has_its_share_of_requests_and_no_more() {
+    let proxy = TestProxy::start_with(|config| config.max_requests_per_app = 1).await;
+    let arrived = Arc::new(Notify::new());
+    let app = TestApp::serving({
+        let arrived = arrived.clone();
+        move |_| {
+            arrived.notify_one();
+            std::future::pending()
+        }
+    });
+    let target = proxy.route_to(&app);
     let mut first = proxy.connect().await;
     first.send(GET).await;
-    assert_eq!(first.answer().await.body, "hello");
-    let mut second = proxy.connect().await;
-    second.send(GET).await;
-    first.send(GET).await;
-    assert_eq!(first.answer().await.body, "hello");
+    arrived.notified().await;
+    let answer = proxy.get("app.localhost").await;
+    assert_eq!((answer.status, answer.page(), answer.header("retry-after")), (503, Some("busy"), Some("5")));
+    // Another app is not concerned.
+    let other = TestApp::saying("other");
+    proxy.routes.set(&"other".parse().unwrap(), Target::new(TargetState::Ready(other.upstream())));
+    assert_eq!(proxy.get("other.localhost").await.body, "other");
     drop(first);
-    assert_eq!(second.answer().await.body, "hello");
+    target.drained().await;
+}
+
+#[tokio::test]
+async fn all_apps_together_get_as_many_requests_as_there_may_be_connections() {
+    let proxy = TestProxy::start_with(|config| config.clients.max_connections = 2).await;
+    let target = Target::new(TargetState::Starting);
+    proxy.route(&target);
+    let stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let ask = || sender.clone().send_request(Request::get("http://app.localhost/").body(full("")).unwrap());
+    let held = [tokio::spawn(ask()), tokio::spawn(ask())];
+    while target.in_flight() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let answer = ask().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-shuttle-proxy"].to_str().unwrap()), (503, "busy"));
+    target.set(TargetState::Down);
+    for held in held {
+        assert_eq!(held.await.unwrap().unwrap().status(), 502);
+    }
 }
 
 #[tokio::test]
@@ -242,7 +275,7 @@ async fn stopping_finishes_what_is_in_flight_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn stopping_does_not_wait_for_ever() {
-    let mut proxy = TestProxy::start_with(|config| config.shutdown_grace = Duration::from_millis(20)).await;
+    let mut proxy = TestProxy::start_with(|config| config.clients.shutdown_grace = Duration::from_millis(20)).await;
     let arrived = Arc::new(Notify::new());
     let app = TestApp::serving({
         let arrived = arrived.clone();

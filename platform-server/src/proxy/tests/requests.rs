@@ -70,6 +70,24 @@ async fn an_app_gets_the_headers_that_concern_it() {
 }
 
 #[tokio::test]
+async fn a_proxy_of_the_owners_says_who_the_client_is() {
+    let asked = "GET / HTTP/1.1\r\nHost: app.localhost\r\nX-Forwarded-For: 198.51.100.66, 203.0.113.9\r\n\
+                 X-Forwarded-Proto: https\r\nX-Real-IP: 198.51.100.66\r\nX_Forwarded_For: 198.51.100.66\r\n\r\n";
+    for (trusted, client, proto) in [("127.0.0.0/8", "203.0.113.9", "https"), ("192.0.2.0/24", "127.0.0.1", "http")] {
+        let proxy = TestProxy::start_with(|config| config.clients.trusted_proxies = vec![trusted.parse().unwrap()]).await;
+        let app = TestApp::echoing();
+        proxy.route_to(&app);
+        let mut client_of_proxy = proxy.connect().await;
+        client_of_proxy.send(asked).await;
+        let wanted = format!(
+            "GET /\nhost: app.localhost\nx-forwarded-for: {client}\nx-forwarded-host: app.localhost\n\
+             x-forwarded-proto: {proto}\nx-real-ip: {client}"
+        );
+        assert_eq!(client_of_proxy.answer().await.body, wanted);
+    }
+}
+
+#[tokio::test]
 async fn a_client_gets_the_headers_that_concern_it() {
     let proxy = TestProxy::start().await;
     let app = TestApp::serving(|_| async {

@@ -57,6 +57,27 @@ async fn an_upgraded_connection_is_a_tunnel_and_counts_as_in_flight() {
 }
 
 #[tokio::test]
+async fn a_tunnel_keeps_the_place_of_its_connection() {
+    let proxy = TestProxy::start_with(|config| {
+        config.clients.max_connections_per_client = 1;
+        config.clients.head_timeout = std::time::Duration::from_millis(20);
+    })
+    .await;
+    let app = shouting();
+    let target = proxy.route_to(&app);
+    let mut client = proxy.connect().await;
+    client.send(UPGRADE).await;
+    assert_eq!(client.head().await.status, 101);
+    let mut refused = proxy.connect().await;
+    assert_eq!(refused.head().await.header("x-shuttle-proxy"), Some("too-many-connections"));
+    // It is not idle, however silent.
+    tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+    shout(&mut client).await;
+    drop(client);
+    target.drained().await;
+}
+
+#[tokio::test]
 async fn an_app_may_decline_an_upgrade() {
     let proxy = TestProxy::start().await;
     let app = TestApp::saying("plain");
@@ -81,7 +102,7 @@ async fn an_upgrade_to_http_2_is_not_passed_on() {
 
 #[tokio::test]
 async fn stopping_ends_tunnels_after_the_grace() {
-    let mut proxy = TestProxy::start_with(|config| config.shutdown_grace = std::time::Duration::from_millis(20)).await;
+    let mut proxy = TestProxy::start_with(|config| config.clients.shutdown_grace = std::time::Duration::from_millis(20)).await;
     let app = shouting();
     let target = proxy.route_to(&app);
     let mut client = proxy.connect().await;
