@@ -7,12 +7,17 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::Event;
+use platform_wire::{ArchiveIndex, Event};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BuildError, Builder, blocking, fetched::Marker, folders::BuildFolder, messages::Messages, profile::Profile,
+    BuildError, Builder, blocking,
+    fetched::Marker,
+    folders::BuildFolder,
+    messages::{Messages, Unit},
+    profile::Profile,
+    skeleton::Skeleton,
     toolchain::Toolchain,
 };
 use crate::{
@@ -209,7 +214,7 @@ impl CargoRun<'_> {
     ) -> Result<PathBuf, BuildError> {
         let index = &self.meta.index;
         let mut messages = Messages::new(&index.crate_name, index.binary.is_some());
-        let spec = self.compile_spec(&self.folder.tree, &self.folder.target, self.profile);
+        let spec = self.compile_spec(&self.folder.tree, &self.folder.target, index, self.profile);
         let status = self.run(&spec, &mut messages, event, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
             return Err(self.failed(compile_failure(&messages, status)));
@@ -227,37 +232,51 @@ impl CargoRun<'_> {
         BuildError::Compile { message, profile: self.profile.name.clone() }
     }
 
-    /// Compiles the dependencies alone, out of the skeleton in `tree`, into `target`. `false`: that was not possible, and
-    /// why is for the build of the project itself to say.
+    /// Compiles the dependencies alone, out of the skeleton in `tree`, into `target`; gives what was compiled. `None`: that was
+    /// not possible, and why is for the build of the project itself to say.
     pub(super) async fn compile_dependencies(
         &self,
+        skeleton: &Skeleton,
         tree: &Path,
         target: &Path,
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
-    ) -> Result<bool, BuildError> {
+    ) -> Result<Option<Vec<Unit>>, BuildError> {
         let mut messages = Messages::new(&self.meta.index.crate_name, false);
         let progress = |told: Event| {
             if matches!(told, Event::Progress { .. }) {
                 event(told);
             }
         };
-        // The same for all projects, whatever this one's own build is.
-        let fast = self.profile.fast(&self.meta.index);
-        let spec = self.compile_spec(tree, target, &fast);
+        let spec = self.compile_spec(tree, target, &skeleton.index, &self.profile_of_dependencies());
         let status = self.run(&spec, &mut messages, &progress, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
             tracing::debug!(deployment = self.meta.id, error = messages.cargo_error, "dependencies do not compile apart");
-        } else if let Some(text) = messages.shared_summary() {
+            return Ok(None);
+        }
+        if let Some(text) = messages.shared_summary() {
             event(Event::Output { text });
         }
-        Ok(status.success())
+        Ok(Some(messages.units))
+    }
+
+    /// The same for all projects, whatever this one's own build is.
+    pub(super) fn profile_of_dependencies(&self) -> Profile {
+        let mut profile = self.profile.fast(&self.meta.index);
+        // They are of the app's own package.
+        profile.settings.clear();
+        profile
+    }
+
+    /// Where builds see the tree and the target folder.
+    pub(super) fn seen_at(&self) -> (PathBuf, PathBuf) {
+        let paths = self.paths();
+        (paths.tree, paths.target)
     }
 
     /// `cargo rustc` for the files in `tree`.
-    fn compile_spec(&self, tree: &Path, target: &Path, profile: &Profile) -> Spec {
+    fn compile_spec(&self, tree: &Path, target: &Path, index: &ArchiveIndex, profile: &Profile) -> Spec {
         let paths = self.paths();
-        let index = &self.meta.index;
         let mut env = self.environment(&paths);
         env.push(("CARGO_TARGET_DIR".into(), paths.target.display().to_string()));
         env.extend(profile.variables.iter().cloned());

@@ -9,7 +9,7 @@ use super::{
     BuildError, blocking,
     cargo::CargoRun,
     shared::{self, ChosenBy},
-    skeleton::{Skeleton, Skeletons},
+    skeleton::{Skeleton, Skeletons, Source},
 };
 
 impl CargoRun<'_> {
@@ -43,39 +43,44 @@ impl CargoRun<'_> {
         cancel: &CancellationToken,
     ) -> Result<(), BuildError> {
         let Some(Skeletons { foreign, all }) = self.skeletons().await? else { return Ok(()) };
-        let skeleton = Arc::new(all);
-        if !self.is_shared(&skeleton).await? {
-            for skeleton in foreign.map(Arc::new).iter().chain([&skeleton]) {
-                if !self.is_shared(skeleton).await?
+        let (all, foreign) = (Arc::new(all), foreign.map(Arc::new));
+        if !self.is_shared(&all, ChosenBy::Project).await? {
+            for skeleton in foreign.iter().chain([&all]) {
+                if !self.is_shared(skeleton, ChosenBy::Project).await?
                     && !self.share_dependencies(skeleton, ChosenBy::Project, event, cancel).await?
                 {
-                    return Ok(());
+                    break;
                 }
             }
         }
         let (folders, tree, target) = (self.builder.folders.clone(), self.folder.tree.clone(), self.folder.target.clone());
         let uid = self.builder.uids.build(self.meta.project_id);
         let take = move || {
-            let Some((folder, _reserved)) = folders.shared(&skeleton)? else { return Ok(()) };
-            shared::copy_to(&folder, &target, uid)?;
-            skeleton.backdate(&tree)
+            for skeleton in std::iter::once(all).chain(foreign) {
+                if let Some((folder, _reserved)) = folders.shared(&skeleton, ChosenBy::Project)? {
+                    shared::copy_to(&folder, &target, uid)?;
+                    return skeleton.date(&tree);
+                }
+            }
+            Ok(())
         };
         Ok(blocking(take).await?)
     }
 
     pub(super) async fn skeletons(&self) -> io::Result<Option<Skeletons>> {
         let (tree, toolchain, index) = (self.folder.tree.clone(), self.toolchain.clone(), self.meta.index.clone());
-        let profile = self.profile.folder.clone();
+        let (profile, (seen_at, _)) = (self.profile_of_dependencies(), self.seen_at());
         blocking(move || {
-            let lockfile = tree.join(&index.workspace_root).join("Cargo.lock");
-            Skeleton::of(&tree, &lockfile, &index.package, &toolchain.identity()?, &profile)
+            let compiler = toolchain.identity()?;
+            let source = Source { tree: &tree, seen_at: &seen_at, index: &index, compiler: &compiler, profile: &profile };
+            Skeleton::of(source)
         })
         .await
     }
 
-    async fn is_shared(&self, skeleton: &Arc<Skeleton>) -> io::Result<bool> {
+    pub(super) async fn is_shared(&self, skeleton: &Arc<Skeleton>, chosen_by: ChosenBy) -> io::Result<bool> {
         let (folders, skeleton) = (self.builder.folders.clone(), Arc::clone(skeleton));
-        blocking(move || Ok(folders.shared(&skeleton)?.is_some())).await
+        blocking(move || Ok(folders.shared(&skeleton, chosen_by)?.is_some())).await
     }
 
     /// Compiles dependencies that nobody has compiled yet, and keeps them. `false`: they cannot be compiled apart.
@@ -92,20 +97,24 @@ impl CargoRun<'_> {
         let (files, target) = blocking(move || {
             let (files, target) = (shared::scratch(&beside, None)?, shared::scratch(&beside, uid)?);
             wanted.write(&tree, files.path())?;
-            if let Some((base, _reserved)) = folders.shared_by_some(&wanted)? {
+            // The platform's own is of no project's making.
+            if chosen_by == ChosenBy::Project
+                && let Some((base, _reserved)) = folders.shared_by_some(&wanted)?
+            {
                 shared::copy_to(&base, target.path(), uid)?;
             }
             Ok((files, target))
         })
         .await?;
-        let compiled = self.compile_dependencies(files.path(), target.path(), event, cancel).await?;
-        let (folders, wanted) = (self.builder.folders.clone(), Arc::clone(skeleton));
+        let compiled = self.compile_dependencies(skeleton, files.path(), target.path(), event, cancel).await?;
+        let (folders, wanted, (tree, seen_target)) = (self.builder.folders.clone(), Arc::clone(skeleton), self.seen_at());
         let keep = move || {
-            if compiled {
-                folders.share(&wanted, target.path(), chosen_by)?;
+            if let Some(units) = &compiled {
+                let hashes = shared::kept_units(&wanted, units, (&tree, &seen_target));
+                folders.share(&wanted, &hashes, target.path(), chosen_by)?;
             }
             drop((files, target));
-            Ok(compiled)
+            Ok(compiled.is_some())
         };
         Ok(blocking(keep).await?)
     }

@@ -2,6 +2,7 @@
 //! dependencies that projects share ([`shared`]); together under a size limit, the least recently used removed first.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -11,7 +12,13 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{blocking, fetched::FETCHED, shared, skeleton::Skeleton, tree};
+use super::{
+    blocking,
+    fetched::FETCHED,
+    shared::{self, ChosenBy},
+    skeleton::Skeleton,
+    tree,
+};
 
 /// All build folders.
 #[derive(Debug, Clone)]
@@ -91,8 +98,8 @@ impl BuildFolders {
     }
 
     /// Dependencies that are compiled as this skeleton's are.
-    pub(super) fn shared(&self, skeleton: &Skeleton) -> io::Result<Option<(PathBuf, Reserved)>> {
-        self.find(&shared::name(skeleton))
+    pub(super) fn shared(&self, skeleton: &Skeleton, chosen_by: ChosenBy) -> io::Result<Option<(PathBuf, Reserved)>> {
+        self.find(&shared::name(skeleton, chosen_by))
     }
 
     /// Dependencies to start from, where there are none that are the same.
@@ -109,14 +116,15 @@ impl BuildFolders {
         Ok(folder.join("used").exists().then_some((folder, reserved)))
     }
 
-    /// Whether all of these packages have been compiled for some project.
-    pub(super) fn covers(&self, skeleton: &Skeleton) -> io::Result<bool> {
-        shared::covers(&self.root, &skeleton.profile, &skeleton.packages)
-    }
-
-    /// Keeps what was compiled in `target`.
-    pub(super) fn share(&self, skeleton: &Skeleton, target: &Path, chosen_by: shared::ChosenBy) -> io::Result<()> {
-        shared::keep(skeleton, target, &self.root.join(shared::name(skeleton)), chosen_by)
+    /// Keeps these units of what was compiled in `target`.
+    pub(super) fn share(
+        &self,
+        skeleton: &Skeleton,
+        hashes: &BTreeSet<String>,
+        target: &Path,
+        chosen_by: ChosenBy,
+    ) -> io::Result<()> {
+        shared::keep(skeleton, hashes, target, &self.root.join(shared::name(skeleton, chosen_by)))
     }
 
     /// Has every project fetch what it needs once more.

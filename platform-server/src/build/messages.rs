@@ -37,9 +37,17 @@ struct Artifact {
     fresh: bool,
 }
 
+#[derive(Deserialize)]
+struct BuildScript {
+    #[serde(default)]
+    package_id: String,
+    out_dir: PathBuf,
+}
+
 enum Message {
     Diagnostic(Diagnostic),
     Artifact(Artifact),
+    BuildScript(BuildScript),
 }
 
 /// `None`: it is of no interest, or no message.
@@ -49,8 +57,18 @@ fn parse(line: &str) -> Option<Message> {
             serde_json::from_str::<CompilerMessage>(line).ok().map(|message| Message::Diagnostic(message.message))
         }
         "compiler-artifact" => serde_json::from_str(line).ok().map(Message::Artifact),
+        "build-script-executed" => serde_json::from_str(line).ok().map(Message::BuildScript),
         _ => None,
     }
+}
+
+/// What one package's compilation left in the target folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// As cargo writes it: `registry+https://…#name@1.0.0`, `path+file:///…#0.1.0`.
+    pub(crate) package_id: String,
+    /// Files and folders, as the build saw them.
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +101,8 @@ pub(crate) struct Messages {
     compiled: [usize; 2],
     /// … and taken as they were.
     fresh: [usize; 2],
+    /// All of them.
+    pub(crate) units: Vec<Unit>,
 }
 
 impl Messages {
@@ -98,6 +118,7 @@ impl Messages {
             in_error: false,
             compiled: [0; 2],
             fresh: [0; 2],
+            units: Vec::new(),
         }
     }
 
@@ -112,11 +133,16 @@ impl Messages {
                 let foreign = usize::from(!package_id.starts_with("path+"));
                 let count = if fresh { &mut self.fresh } else { &mut self.compiled };
                 count[foreign] += 1;
+                self.units.push(Unit { package_id, paths: filenames.clone() });
                 let kind = if self.binary { "bin" } else { "cdylib" };
                 if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|built| built == kind) {
                     let is_library = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "so");
                     self.artifact = if self.binary { executable } else { filenames.into_iter().find(is_library) };
                 }
+                None
+            }
+            Message::BuildScript(BuildScript { package_id, out_dir }) => {
+                self.units.push(Unit { package_id, paths: vec![out_dir] });
                 None
             }
         }

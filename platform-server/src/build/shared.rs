@@ -1,10 +1,13 @@
 //! Compiled dependencies, shared between projects.
 //!
 //! A project's first build compiles its dependencies apart from its own code ([`super::skeleton`]), and the outcome is kept
-//! here, by what decided it, for every project that asks for the same. A project whose dependencies are not the same, but
-//! include all of a kept set's, starts from that set: whatever code ran while that set was made is code that this project
-//! has chosen to run as well. So no project's choice of dependencies changes what another one reads, either. One set is of
-//! the platform's own choice ([`super::warm`]); from that one anybody may start.
+//! here, by all that decided it, for every project that asks for the same. Kept are the units that cargo says are those of
+//! packages from elsewhere, and those of the project's libraries that are in the skeleton.
+//!
+//! A project whose dependencies are not the same, but include all of a kept set's, starts from that set: whatever code ran
+//! while that set was made is code that this project has chosen to run as well. So no project's choice of dependencies
+//! changes what another one reads, either. A set with libraries of a project in it serves nobody to start from. One set is
+//! of the platform's own choice ([`super::warm`]); from that one anybody may start, and it is never made from a project's.
 //!
 //! What is here belongs to the server alone. A project gets a copy (where the file system can, sharing its blocks): a hard
 //! link would let one build write what the others read. It stands among the build folders, and is removed by the same rule.
@@ -17,27 +20,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::skeleton::Skeleton;
+use super::{messages::Unit, skeleton::Skeleton};
 
-/// How the folders here begin; a project's is a number. Then come the profile and the key.
-const PREFIX: &str = "shared-";
+/// How the folders here begin; a project's is a number. Then come who chose the packages, the profile and the key. What an
+/// earlier version kept was not kept apart from projects in the same way, and is left to be removed.
+const PREFIX: &str = "dependencies-";
 /// cargo's folders that hold compiled units.
 const UNITS: [&str; 3] = [".fingerprint", "build", "deps"];
-/// A file that stands in a set of the platform's own choice.
-const OURS: &str = "ours";
+/// The list of packages in a set that may serve for others to start from.
+const PACKAGES: &str = "packages";
 /// Characters of the key in a folder's name.
 const KEY: usize = 32;
 /// Characters of the hash behind a unit's name.
 const HASH: usize = 16;
 
 /// The name of the folder for these dependencies.
-pub(super) fn name(skeleton: &Skeleton) -> String {
-    format!("{PREFIX}{}-{}", skeleton.profile, &skeleton.key.as_str()[..KEY])
+pub(super) fn name(skeleton: &Skeleton, chosen_by: ChosenBy) -> String {
+    format!("{PREFIX}{}-{}-{}", chosen_by.name(), skeleton.profile, &skeleton.key.as_str()[..KEY])
 }
 
-/// Whether the folder of this name holds what is compiled with this profile.
-fn is_of_profile(name: &str, profile: &str) -> bool {
-    name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-')).is_some_and(|(of, key)| of == profile && key.len() == KEY)
+/// Who chose the packages in the folder of this name, if it holds what is compiled with this profile.
+fn of_profile(name: &str, profile: &str) -> Option<ChosenBy> {
+    let (chosen_by, rest) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    let (of, key) = rest.rsplit_once('-')?;
+    let chosen_by = [ChosenBy::Project, ChosenBy::Platform].into_iter().find(|one| one.name() == chosen_by)?;
+    (of == profile && key.len() == KEY).then_some(chosen_by)
 }
 
 /// Who chose which packages there are in a set.
@@ -48,18 +55,27 @@ pub(super) enum ChosenBy {
     Platform,
 }
 
-/// The kept sets of a profile: name, packages, and who chose them.
+impl ChosenBy {
+    /// In the name of a folder. Apart, so that no project's is taken for the platform's.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// The kept sets of a profile that others may start from: name, packages, and who chose them.
 fn sets(root: &Path, profile: &str) -> io::Result<Vec<(String, String, ChosenBy)>> {
     let mut sets = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         // One that is just being removed has no list.
-        if is_of_profile(&name, profile)
-            && let Ok(list) = fs::read_to_string(entry.path().join("packages"))
+        if let Some(chosen_by) = of_profile(&name, profile)
+            && let Ok(list) = fs::read_to_string(entry.path().join(PACKAGES))
         {
-            let ours = entry.path().join(OURS).exists();
-            sets.push((name, list, if ours { ChosenBy::Platform } else { ChosenBy::Project }));
+            sets.push((name, list, chosen_by));
         }
     }
     Ok(sets)
@@ -77,16 +93,38 @@ pub(super) fn best(root: &Path, profile: &str, packages: &BTreeSet<String>) -> i
     Ok(best.1)
 }
 
-/// Whether a kept set has all of these.
-pub(super) fn covers(root: &Path, profile: &str, packages: &BTreeSet<String>) -> io::Result<bool> {
-    Ok(sets(root, profile)?.iter().any(|(_, list, _)| {
-        let list: BTreeSet<&str> = list.lines().collect();
-        packages.iter().all(|package| list.contains(package.as_str()))
-    }))
+/// Hashes of the units that may be kept: those of packages from elsewhere, and of the app's libraries. `seen_at` is where the
+/// build saw the tree and the target folder.
+pub(super) fn kept_units(skeleton: &Skeleton, units: &[Unit], (tree, target): (&Path, &Path)) -> BTreeSet<String> {
+    let prefix = format!("path+file://{}/", tree.display());
+    let is_kept = |unit: &&Unit| match unit.package_id.strip_prefix("path+") {
+        Some(_) => unit
+            .package_id
+            .strip_prefix(&prefix)
+            .and_then(|rest| rest.split_once('#'))
+            .is_some_and(|(folder, _)| skeleton.libraries.contains(Path::new(folder))),
+        None => ["registry+", "sparse+", "git+"].iter().any(|kind| unit.package_id.starts_with(kind)),
+    };
+    let paths = units.iter().filter(is_kept).flat_map(|unit| &unit.paths);
+    paths.filter_map(|path| unit_of(path.strip_prefix(target).ok()?, &skeleton.profile)).collect()
 }
 
-/// Puts the units that were compiled in `target` where they are shared. Nothing runs any more that could write there.
-pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by: ChosenBy) -> io::Result<()> {
+/// The hash of the unit that a file or folder is of: `release/deps/libname-0123456789abcdef.rlib`,
+/// `release/build/name-0123456789abcdef/out`.
+fn unit_of(path: &Path, profile: &str) -> Option<String> {
+    let mut parts = path.components().map(|part| part.as_os_str().to_str());
+    let (of, units, name) = (parts.next()??, parts.next()??, parts.next()??);
+    (of == profile && UNITS.contains(&units)).then(|| hash_in(name))?.map(str::to_owned)
+}
+
+/// The hash in the name of a file or folder of a unit's.
+fn hash_in(name: &str) -> Option<&str> {
+    let hash = name.split('.').next()?.rsplit_once('-')?.1;
+    (hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit())).then_some(hash)
+}
+
+/// Puts units that were compiled in `target` where they are shared. Nothing runs any more that could write there.
+pub(super) fn keep(skeleton: &Skeleton, hashes: &BTreeSet<String>, target: &Path, folder: &Path) -> io::Result<()> {
     let parent = folder.parent().unwrap_or(folder);
     let fresh = tempfile::Builder::new().prefix(".tmp").tempdir_in(parent)?;
     let profile = skeleton.profile.as_str();
@@ -98,19 +136,19 @@ pub(super) fn keep(skeleton: &Skeleton, target: &Path, folder: &Path, chosen_by:
         let Some(from) = real_folder(target, &[profile, units])? else { continue };
         for entry in fs::read_dir(from)? {
             let entry = entry?;
-            if units == "deps" || is_unit_of(&entry.file_name(), &skeleton.kept) {
+            if entry.file_name().to_str().and_then(hash_in).is_some_and(|hash| hashes.contains(hash)) {
                 fs::rename(entry.path(), to.join(entry.file_name()))?;
             }
         }
     }
-    let mut list = String::new();
-    for package in &skeleton.packages {
-        list.push_str(package);
-        list.push('\n');
-    }
-    fs::write(fresh.path().join("packages"), list)?;
-    if chosen_by == ChosenBy::Platform {
-        fs::write(fresh.path().join(OURS), "")?;
+    // What a project's library did while it was compiled is for the projects with the same library alone.
+    if skeleton.libraries.is_empty() {
+        let mut list = String::new();
+        for package in &skeleton.packages {
+            list.push_str(package);
+            list.push('\n');
+        }
+        fs::write(fresh.path().join(PACKAGES), list)?;
     }
     fs::write(fresh.path().join("used"), "")?;
     own(&kept)?;
@@ -140,13 +178,6 @@ pub(super) fn real_folder(target: &Path, way: &[&str]) -> io::Result<Option<Path
         }
     }
     Ok(Some(path))
-}
-
-/// `name-0123456789abcdef`: a unit of a package whose name is among these.
-fn is_unit_of(file: &std::ffi::OsStr, names: &BTreeSet<String>) -> bool {
-    file.to_str()
-        .and_then(|file| file.rsplit_once('-'))
-        .is_some_and(|(name, hash)| hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit()) && names.contains(name))
 }
 
 /// Takes what a build made: it is the server's from now on, and nothing but folders and plain files.
@@ -229,16 +260,40 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
+    use platform_wire::BuildKind;
+
     use super::*;
+    use crate::build::{
+        profile::{self, Profile},
+        skeleton::Source,
+    };
 
     fn skeleton() -> Skeleton {
         let folder = tempfile::tempdir().unwrap();
-        let lock = "[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n\
-            source = \"registry+https://example.com/index\"\nchecksum = \"12\"\n";
-        for (file, text) in [("Cargo.lock", lock), ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\n")] {
-            fs::write(folder.path().join(file), text).unwrap();
+        let tree = folder.path();
+        let lock = format!(
+            "[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n\
+            source = \"registry+https://example.com/index\"\nchecksum = \"{:064}\"\n",
+            1
+        );
+        for (file, text) in [("Cargo.lock", lock.as_str()), ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\n")] {
+            fs::write(tree.join(file), text).unwrap();
         }
-        Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1", "release").unwrap().unwrap().all
+        let index = serde_json::json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "",
+            "package_root": "", "sdk_version": "0.1.0", "cli_version": "0.1.0"});
+        let index = serde_json::from_value(index).unwrap();
+        let profile = Profile::of(&index, profile::chosen(tree, &index), BuildKind::Fast);
+        let source = Source { tree, seen_at: Path::new("/build/tree"), index: &index, compiler: "rustc 1", profile: &profile };
+        Skeleton::of(source).unwrap().unwrap().all
+    }
+
+    /// What cargo says of a unit of a package.
+    fn unit(package_id: &str, paths: &[&str]) -> Unit {
+        Unit { package_id: package_id.into(), paths: paths.iter().map(|path| Path::new("/build/target").join(path)).collect() }
+    }
+
+    fn hash(name: &str) -> String {
+        format!("{name:0>16}")
     }
 
     fn write(path: PathBuf, text: &str) {
@@ -247,32 +302,73 @@ mod tests {
     }
 
     #[test]
-    fn units_of_dependencies_are_kept_with_their_times_and_nothing_of_the_app() {
+    fn units_are_kept_by_the_package_that_cargo_says_they_are_of() {
+        let mut skeleton = skeleton();
+        skeleton.libraries.insert("lib".into());
+        let path = |unit: &str| format!("release/deps/liba-{}.rlib", hash(unit));
+        let script = format!("release/build/a-{}/out", hash("c"));
+        let units = [
+            unit("registry+https://example.com/index#a@1.0.0", &[&path("a"), &path("a").replace("rlib", "rmeta")]),
+            unit("git+https://example.com/b?branch=x#a@1.0.0", &[&path("b")]),
+            unit("registry+https://example.com/index#a@1.0.0", &[&script]),
+            unit("path+file:///build/tree/lib#a@0.1.0", &[&path("d")]),
+            // The app's own, one of another library of that name, and one whose folder begins in the same way.
+            unit("path+file:///build/tree#a@0.1.0", &[&path("e")]),
+            unit("path+file:///build/tree/other#a@0.1.0", &[&path("e")]),
+            unit("path+file:///build/tree/lib/../evil#a@0.1.0", &[&path("e")]),
+            unit("", &[&path("e")]),
+            // Where no unit is.
+            unit("registry+https://example.com/index#a@1.0.0", &[&path("e").replace("deps", "x"), "release/liba.rlib"]),
+            unit("registry+https://example.com/index#a@1.0.0", &[&path("e").replace("release", "debug")]),
+        ];
+        let kept = kept_units(&skeleton, &units, (Path::new("/build/tree"), Path::new("/build/target")));
+        assert_eq!(kept, ["a", "b", "c", "d"].map(hash).into());
+    }
+
+    #[test]
+    fn units_that_are_kept_keep_their_times() {
         let (target, store, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let release = target.path().join("release");
-        for unit in ["a-0123456789abcdef", "app-0123456789abcdef", "a-short"] {
+        for unit in [format!("a-{}", hash("a")), format!("a-{}", hash("b")), "a-short".to_owned()] {
             write(release.join(".fingerprint").join(unit).join("invoked"), "");
         }
-        write(release.join("deps/liba-0123456789abcdef.rlib"), "compiled");
-        symlink("/etc/passwd", release.join("deps/link")).unwrap();
+        let library = format!("liba-{}.rlib", hash("a"));
+        for file in [&library, &library.replace(&hash("a"), &hash("b"))] {
+            write(release.join("deps").join(file), "compiled");
+        }
+        symlink("/etc/passwd", release.join(format!("deps/link-{}", hash("a")))).unwrap();
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        File::open(release.join("deps/liba-0123456789abcdef.rlib")).unwrap().set_modified(old).unwrap();
-        let folder = store.path().join(name(&skeleton()));
-        keep(&skeleton(), target.path(), &folder, ChosenBy::Project).unwrap();
+        File::open(release.join("deps").join(&library)).unwrap().set_modified(old).unwrap();
+        let folder = store.path().join(name(&skeleton(), ChosenBy::Project));
+        let hashes = BTreeSet::from([hash("a")]);
+        keep(&skeleton(), &hashes, target.path(), &folder).unwrap();
         // Whoever comes second finds it there.
-        keep(&skeleton(), target.path(), &folder, ChosenBy::Project).unwrap();
+        keep(&skeleton(), &hashes, target.path(), &folder).unwrap();
         copy_to(&folder, copied.path(), None).unwrap();
 
         let names = |folder: &str| {
             let entries = fs::read_dir(copied.path().join("release").join(folder)).unwrap();
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
         };
-        assert_eq!(names(".fingerprint"), ["a-0123456789abcdef"]);
-        assert_eq!(names("deps"), ["liba-0123456789abcdef.rlib"]);
-        let library = copied.path().join("release/deps/liba-0123456789abcdef.rlib");
-        assert_eq!(library.metadata().unwrap().modified().unwrap(), old);
-        assert!(covers(store.path(), "release", &skeleton().packages).unwrap());
-        assert!(!covers(store.path(), "dist", &skeleton().packages).unwrap());
+        assert_eq!(names(".fingerprint"), [format!("a-{}", hash("a"))]);
+        assert_eq!(names("deps"), [library.as_str()]);
+        assert_eq!(copied.path().join("release/deps").join(&library).metadata().unwrap().modified().unwrap(), old);
+    }
+
+    #[test]
+    fn a_set_with_libraries_of_a_project_is_nothing_to_start_from() {
+        let (target, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut skeleton = skeleton();
+        let keep = |skeleton: &Skeleton, key: &str| {
+            fs::create_dir_all(target.path().join("release")).unwrap();
+            let folder = store.path().join(format!("dependencies-project-release-{key:0>32}"));
+            keep(skeleton, &BTreeSet::new(), target.path(), &folder).unwrap();
+            best(store.path(), "release", &skeleton.packages).unwrap()
+        };
+        skeleton.libraries.insert("lib".into());
+        assert_eq!(keep(&skeleton, "1"), None);
+        skeleton.libraries.clear();
+        assert!(keep(&skeleton, "2").unwrap().ends_with('2'));
     }
 
     #[test]
@@ -284,7 +380,7 @@ mod tests {
             let link = target.path().join(at);
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             symlink(to, &link).unwrap();
-            let kept = keep(&skeleton(), target.path(), &store.path().join("kept"), ChosenBy::Project);
+            let kept = keep(&skeleton(), &BTreeSet::new(), target.path(), &store.path().join("kept"));
             assert_eq!(kept.unwrap_err().kind(), io::ErrorKind::NotADirectory, "{at}");
             fs::remove_file(link).unwrap();
         }
@@ -294,16 +390,20 @@ mod tests {
     #[test]
     fn a_set_is_a_base_only_for_who_has_all_of_it_unless_it_is_the_platforms() {
         let root = tempfile::tempdir().unwrap();
-        let name = |name: &str| format!("shared-release-{name:0>32}");
+        let name = |by: &str, name: &str| format!("dependencies-{by}-release-{name:0>32}");
         let packages = |names: &str| names.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
         for (set, list) in [("small", "a\n"), ("large", "a\nb\n"), ("other", "a\nb\nc\nevil\n")] {
-            write(root.path().join(name(set)).join("packages"), list);
+            write(root.path().join(name("project", set)).join(PACKAGES), list);
+        }
+        // A profile may have any name, and what an earlier version kept is not looked at.
+        for elsewhere in [format!("dependencies-project-platform-release-{:0>32}", 1), format!("shared-release-{:0>32}", 1)] {
+            write(root.path().join(elsewhere).join(PACKAGES), "a\nb\nc\nx\n");
         }
         let best = |names| best(root.path(), "release", &packages(names)).unwrap();
-        assert_eq!(best("a b c"), Some(name("large")));
-        assert_eq!(best("a"), Some(name("small")));
+        assert_eq!(best("a b c"), Some(name("project", "large")));
+        assert_eq!(best("a"), Some(name("project", "small")));
         assert_eq!(best("x"), None);
-        write(root.path().join(name("other")).join(OURS), "");
-        assert_eq!(best("a b c"), Some(name("other")));
+        write(root.path().join(name("platform", "ours")).join(PACKAGES), "a\nb\nc\nmore\n");
+        assert_eq!(best("a b c"), Some(name("platform", "ours")));
     }
 }

@@ -1,47 +1,70 @@
 //! What the dependencies of an app are compiled with, apart from the app's own code.
 //!
-//! Compiled dependencies are shared between projects, and no project may change what another one's build reads. So what is
-//! shared was compiled where nothing of a project was but what names its dependencies (manifests, lockfile), and those of
-//! its own libraries that the app depends on, which are shared only with projects that sent the very same files. cargo
-//! finds the same packages, features and profile there, and makes the same units. Every other source file is
-//! `fn main() {}` there, which does for a library, a program and a build script.
+//! Compiled dependencies are shared between projects, and no project may change what another one's build reads. So they are
+//! compiled in a skeleton, which has nothing in it that a project wrote:
+//!
+//! - manifests that are generated from what the platform understands of the project's ([`manifest`]), and a lockfile written
+//!   in the same way ([`lock`]). cargo finds the same packages, features and profile there, and makes the same units;
+//! - two empty source files of the platform's own, for every library, program and build script.
+//!
+//! A project's own libraries that the app depends on are shared in a second step. They are in its skeleton as they were sent,
+//! and what is compiled there is for those projects alone whose skeleton is the same.
+//!
+//! Everything that is in a skeleton is in its key.
+
+mod lock;
+mod manifest;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
+use platform_wire::ArchiveIndex;
 use sha2::{Digest as _, Sha256};
 use toml::{Table, Value};
 
+use self::{lock::Lock, manifest::Manifests};
+use super::profile::Profile;
 use crate::deployment::Digest;
 
 /// Sections of a cargo configuration that neither change what is compiled nor make cargo run anything.
 const HARMLESS: [&str; 6] = ["alias", "cargo-new", "http", "net", "registries", "term"];
-/// What of a manifest decides how dependencies are compiled.
-const SECTIONS: [&str; 9] =
-    ["dependencies", "build-dependencies", "dev-dependencies", "target", "features", "profile", "patch", "replace", "workspace"];
+/// The folder of the platform's own files. A project with such a folder does not share.
+const OWN: &str = ".skeleton";
+const EMPTY_LIBRARY: &str = ".skeleton/lib.rs";
+const EMPTY_PROGRAM: &str = ".skeleton/main.rs";
+/// Where the app's workspace is, unless there are libraries of the app in it: whoever has another place for it shares too.
+const PLACE: &str = ".skeleton/app";
+/// The app's package.
+const APP: &str = "skeleton-of-an-app";
+const VERSION: &str = "0.0.0";
 
 /// The dependencies of one app, and the files that cargo needs to compile them alone.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Skeleton {
-    /// The same for apps whose dependencies are compiled in the same way.
+    /// A digest of all that decides what is compiled.
     pub(super) key: Digest,
     /// The folder of the profile that they are compiled with.
     pub(super) profile: String,
+    /// What cargo is told to compile there.
+    pub(super) index: ArchiveIndex,
     /// Every package that is a dependency, with what pins its content, sorted.
     pub(super) packages: BTreeSet<String>,
-    /// Names of the packages whose units may be kept: none is called as a package that is not a dependency.
-    pub(super) kept: BTreeSet<String>,
-    /// Files of the app's libraries, relative to the tree.
-    library_files: BTreeSet<PathBuf>,
-    /// Manifests and the lockfile, relative to the tree.
-    copied: Vec<PathBuf>,
-    /// Other source files, relative to the tree.
-    emptied: Vec<PathBuf>,
+    /// Folders of the app's libraries, relative to the tree.
+    pub(super) libraries: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, Content>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    Written(String),
+    /// A file of the tree at the same place, with this mode and digest.
+    Sent(u32, String),
 }
 
 /// The dependencies of one app, in two steps.
@@ -53,145 +76,174 @@ pub(super) struct Skeletons {
     pub(super) all: Skeleton,
 }
 
+/// What is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) tree: &'a Path,
+    /// Where builds see the tree.
+    pub(super) seen_at: &'a Path,
+    pub(super) index: &'a ArchiveIndex,
+    /// Which compiler it is.
+    pub(super) compiler: &'a str,
+    pub(super) profile: &'a Profile,
+}
+
 impl Skeleton {
-    /// Looks at a build tree for the dependencies of the package `app`. `None`: they cannot be compiled apart, or could
-    /// bring their own programs. `compiler` says which compiler it is, `profile` is the folder of the profile.
-    pub(super) fn of(tree: &Path, lockfile: &Path, app: &str, compiler: &str, profile: &str) -> io::Result<Option<Skeletons>> {
-        let Ok(lock) = super::sources::read(lockfile, "Cargo.lock") else { return Ok(None) };
-        let Some(lock) = Lock::of(&lock, app) else { return Ok(None) };
+    /// Looks at a build tree for the dependencies of an app. `None`: they cannot be compiled apart, or could bring their own
+    /// programs.
+    pub(super) fn of(source: Source<'_>) -> io::Result<Option<Skeletons>> {
+        let Source { tree, index, .. } = source;
         let mut files = Files::default();
-        if lock.packages.is_empty() || !files.collect(tree, Path::new(""))? {
+        if tree.join(OWN).symlink_metadata().is_ok() || !files.collect(tree, Path::new(""))? {
             return Ok(None);
         }
-        files.copied.push(lockfile.strip_prefix(tree).unwrap_or(lockfile).to_path_buf());
-        // Sorted: where the manifests stand says nothing about what they depend on.
-        files.manifests.sort();
-        let foreign = Self::with(tree, &lock, &files, compiler, profile, false)?;
-        let all = Self::with(tree, &lock, &files, compiler, profile, true)?;
-        Ok(Some(Skeletons { foreign: (!all.library_files.is_empty()).then_some(foreign), all }))
+        let app = |(name, folders): (&String, &Vec<PathBuf>)| {
+            folders.iter().any(|folder| folder == Path::new(&index.package_root)).then(|| name.clone())
+        };
+        let Some(app) = files.packages.iter().find_map(app) else { return Ok(None) };
+        let lockfile = tree.join(&index.workspace_root).join("Cargo.lock");
+        let lock = super::sources::read(&lockfile, "Cargo.lock").ok().and_then(|lock| Lock::of(&lock, &app));
+        let Some(lock) = lock.filter(|lock| !lock.packages.is_empty()) else { return Ok(None) };
+        // Of two of one name, who is to say which it is.
+        let folder = |name: &String| files.packages.get(name).filter(|folders| folders.len() == 1)?.first().cloned();
+        let libraries: BTreeSet<PathBuf> = lock.libraries.iter().filter_map(folder).collect();
+        let all = Self::with(source, &lock, &files, &libraries)?;
+        let foreign = if libraries.is_empty() { None } else { Some(Self::with(source, &lock, &files, &BTreeSet::new())?) };
+        Ok(Some(Skeletons { foreign, all }))
     }
 
-    fn with(tree: &Path, lock: &Lock, files: &Files, compiler: &str, profile: &str, libraries: bool) -> io::Result<Self> {
-        let (mut packages, mut kept, mut others) = (lock.packages.clone(), lock.names.clone(), files.packages.clone());
-        let mut library_files = BTreeSet::new();
-        for name in lock.libraries.iter().filter(|_| libraries) {
-            // Of two of one name, who is to say which it is.
-            let Some([folder]) = files.packages.get(name).map(Vec::as_slice) else { continue };
-            others.remove(name);
-            let own = files.of_package(folder);
-            packages.insert(format!("{name} {} {}", folder.display(), digest(tree, &own)?));
-            library_files.extend(own);
-            kept.insert(name.clone());
+    fn with(source: Source<'_>, lock: &Lock, found: &Files, libraries: &BTreeSet<PathBuf>) -> io::Result<Self> {
+        let Source { tree, seen_at, index, .. } = source;
+        let (app, root) = (Path::new(&index.package_root), Path::new(&index.workspace_root));
+        let packages: Vec<PathBuf> = found.packages.values().flatten().cloned().collect();
+        let movable = root != Path::new("")
+            && app.starts_with(root)
+            && !libraries.iter().any(|library| library.starts_with(root))
+            && found.manifests.get(root).is_some_and(manifest::stays_inside);
+        let program = index.binary.is_some();
+        let moved = movable.then_some((root, Path::new(PLACE)));
+        let manifests = Manifests { seen_at, app, program, moved, packages: &packages };
+
+        let mut files = BTreeMap::new();
+        for library in libraries {
+            for file in found.of_package(library) {
+                let (mode, digest) = digest(&tree.join(&file))?;
+                files.insert(file, Content::Sent(mode, digest));
+            }
         }
-        kept.retain(|name| !others.contains_key(name));
-        let mut hash = Sha256::new();
-        for part in
-            std::iter::once(compiler).chain(packages.iter().map(String::as_str)).chain(files.manifests.iter().map(String::as_str))
-        {
-            hash.update(part);
-            hash.update([0]);
+        for (folder, manifest) in &found.manifests {
+            let place = manifests.placed(folder);
+            // What cannot be understood here is no manifest of a package that is built, or cargo will say so.
+            if !files.contains_key(&folder.join("Cargo.toml"))
+                && let Some(text) = manifests.generate(folder, manifest, found.has_build_script(folder, manifest))
+            {
+                files.insert(place.join("Cargo.toml"), Content::Written(text));
+            }
         }
-        let emptied = files.emptied.iter().filter(|file| !library_files.contains(*file)).cloned().collect();
+        files.insert(manifests.placed(root).join("Cargo.lock"), Content::Written(lock.text.clone()));
+        files.insert(EMPTY_LIBRARY.into(), Content::Written(String::new()));
+        files.insert(EMPTY_PROGRAM.into(), Content::Written("fn main() {}\n".into()));
+
+        let mut index = index.clone();
+        index.package_root = manifests.placed(app).display().to_string();
+        APP.clone_into(&mut index.package);
+        index.binary = program.then(|| APP.to_owned());
         Ok(Self {
-            key: Digest::new(&hash.finalize()),
-            profile: profile.to_owned(),
-            packages,
-            kept,
-            library_files,
-            copied: files.copied.clone(),
-            emptied,
+            key: key(source, &index, &files),
+            profile: source.profile.folder.clone(),
+            index,
+            packages: lock.packages.clone(),
+            libraries: libraries.clone(),
+            files,
         })
     }
 
     /// Writes it to the folder `to`.
     pub(super) fn write(&self, tree: &Path, to: &Path) -> io::Result<()> {
-        let place = |file: &Path| {
+        for (file, content) in &self.files {
             let place = to.join(file);
             fs::create_dir_all(place.parent().unwrap_or(to))?;
-            Ok::<_, io::Error>(place)
-        };
-        for file in self.copied.iter().chain(&self.library_files) {
-            fs::copy(tree.join(file), place(file)?)?;
-        }
-        for file in &self.emptied {
-            fs::write(place(file)?, "fn main() {}\n")?;
-        }
-        self.backdate(to)
-    }
-
-    /// Makes the libraries' files in a tree older than whatever was compiled from them: cargo goes by that. They are the
-    /// same to the byte. A file elsewhere that a library includes is not made older: nobody has compared it.
-    pub(super) fn backdate(&self, tree: &Path) -> io::Result<()> {
-        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        self.library_files.iter().try_for_each(|file| File::options().read(true).open(tree.join(file))?.set_modified(past))
-    }
-}
-
-/// What a lockfile says of an app's dependencies.
-struct Lock {
-    /// Those from elsewhere, with what pins their content.
-    packages: BTreeSet<String>,
-    names: BTreeSet<String>,
-    /// Names of those that were sent along with the app.
-    libraries: BTreeSet<String>,
-}
-
-impl Lock {
-    /// `None` where the content of a package is not pinned.
-    fn of(lock: &Table, app: &str) -> Option<Self> {
-        let all: Vec<&Value> = lock.get("package").and_then(Value::as_array).into_iter().flatten().collect();
-        fn text<'a>(package: &'a Value, key: &str) -> Option<&'a str> {
-            package.get(key).and_then(Value::as_str)
-        }
-        let (mut packages, mut names) = (BTreeSet::new(), BTreeSet::new());
-        for package in &all {
-            let Some(source) = text(package, "source") else { continue };
-            let (name, version) = (text(package, "name")?, text(package, "version")?);
-            // A repository's source ends with the commit.
-            let commit = || source.strip_prefix("git+")?.split_once('#').map(|(_, commit)| commit);
-            let pin = text(package, "checksum").or_else(commit)?;
-            packages.insert(format!("{name} {version} {source} {pin}"));
-            names.insert(name.to_owned());
-        }
-        let app = app.split('@').next().unwrap_or(app);
-        let (mut reached, mut next) = (BTreeSet::new(), vec![app]);
-        while let Some(name) = next.pop() {
-            for package in all.iter().filter(|package| text(package, "name") == Some(name)) {
-                // `name`, `name version` or `name version (source)`; by the name alone too many are found rather than too few.
-                let dependencies = package.get("dependencies").and_then(Value::as_array).into_iter().flatten();
-                let dependencies = dependencies.filter_map(|d| d.as_str()?.split(' ').next());
-                next.extend(dependencies.filter(|name| reached.insert((*name).to_owned())));
+            match content {
+                Content::Written(text) => fs::write(place, text)?,
+                Content::Sent(..) => fs::copy(tree.join(file), place).map(drop)?,
             }
         }
-        let sent = |name: &String| all.iter().any(|p| text(p, "name") == Some(name) && text(p, "source").is_none());
-        let libraries = reached.into_iter().filter(|name| name != app && sent(name)).collect();
-        Some(Self { packages, names, libraries })
+        self.date(to)
+    }
+
+    /// Makes the libraries' files in a tree older than whatever was compiled from them, as they are the same to the byte,
+    /// and all else newer, as nobody has compared it: cargo goes by that.
+    pub(super) fn date(&self, tree: &Path) -> io::Result<()> {
+        self.date_folder(tree, Path::new(""), SystemTime::now())
+    }
+
+    fn date_folder(&self, tree: &Path, folder: &Path, now: SystemTime) -> io::Result<()> {
+        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let is_sent = |path: &Path| matches!(self.files.get(path), Some(Content::Sent(..)));
+        for entry in fs::read_dir(tree.join(folder))? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            let kind = entry.file_type()?;
+            let old = if kind.is_dir() {
+                self.date_folder(tree, &path, now)?;
+                self.libraries.iter().any(|library| path.starts_with(library))
+            } else {
+                is_sent(&path)
+            };
+            if kind.is_dir() || kind.is_file() {
+                File::open(entry.path())?.set_modified(if old { past } else { now })?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// A digest of files' names and contents.
-fn digest(tree: &Path, files: &BTreeSet<PathBuf>) -> io::Result<String> {
+fn key(source: Source<'_>, index: &ArchiveIndex, files: &BTreeMap<PathBuf, Content>) -> Digest {
     let mut hash = Sha256::new();
-    for file in files {
-        let content = fs::read(tree.join(file))?;
-        hash.update(file.as_os_str().as_encoded_bytes());
-        hash.update([0]);
-        hash.update(content.len().to_le_bytes());
-        hash.update(&content);
+    let mut add = |part: &[u8]| {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    };
+    let profile = source.profile;
+    add(source.compiler.as_bytes());
+    add(profile.name.as_bytes());
+    for (name, value) in &profile.variables {
+        add(name.as_bytes());
+        add(value.as_bytes());
     }
-    Ok(Digest::new(&hash.finalize()).as_str().to_owned())
+    for part in profile.settings.iter().chain(&index.features).chain([&index.package_root]).chain(&index.binary) {
+        add(part.as_bytes());
+    }
+    add(&[u8::from(index.no_default_features)]);
+    for (file, content) in files {
+        add(file.as_os_str().as_encoded_bytes());
+        match content {
+            Content::Written(text) => add(text.as_bytes()),
+            Content::Sent(mode, digest) => {
+                add(&mode.to_le_bytes());
+                add(digest.as_bytes());
+            }
+        }
+    }
+    Digest::new(&hash.finalize())
+}
+
+/// Mode and digest of a file.
+fn digest(file: &Path) -> io::Result<(u32, String)> {
+    let mut file = File::open(file)?;
+    let mut hash = Sha256::new();
+    io::copy(&mut file, &mut hash)?;
+    Ok((file.metadata()?.permissions().mode() & 0o7777, Digest::new(&hash.finalize()).as_str().to_owned()))
 }
 
 /// The files of a tree that matter.
 #[derive(Default)]
 struct Files {
     all: Vec<PathBuf>,
-    copied: Vec<PathBuf>,
-    emptied: Vec<PathBuf>,
     /// Where the packages of a name are.
     packages: BTreeMap<String, Vec<PathBuf>>,
-    /// What the manifests say of dependencies.
-    manifests: Vec<String>,
+    /// The manifests of packages and workspaces, by their folder.
+    manifests: BTreeMap<PathBuf, Table>,
 }
 
 impl Files {
@@ -200,7 +252,8 @@ impl Files {
         for entry in fs::read_dir(tree.join(folder))? {
             let entry = entry?;
             let path = folder.join(entry.file_name());
-            if entry.file_type()?.is_dir() {
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
                 if entry.file_name() == ".cargo" {
                     if !harmless(&entry.path()) {
                         return Ok(false);
@@ -210,36 +263,33 @@ impl Files {
                 }
                 continue;
             }
+            if !kind.is_file() {
+                return Ok(false);
+            }
             if entry.file_name() == "Cargo.toml" {
-                self.manifest(&entry.path(), path.clone());
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                self.emptied.push(path.clone());
+                self.manifest(&entry.path(), folder);
             }
             self.all.push(path);
         }
         Ok(true)
     }
 
-    fn manifest(&mut self, file: &Path, path: PathBuf) {
+    fn manifest(&mut self, file: &Path, folder: &Path) {
         // What cannot be read is no manifest of a package that is built, or cargo will say so.
-        let manifest = super::sources::read(file, "Cargo.toml").unwrap_or_default();
-        let package = manifest.get("package");
-        if let Some(name) = package.and_then(|package| package.get("name")).and_then(Value::as_str) {
-            let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-            self.packages.entry(name.to_owned()).or_default().push(folder);
+        let Ok(manifest) = super::sources::read(file, "Cargo.toml") else { return };
+        if let Some(name) = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str) {
+            self.packages.entry(name.to_owned()).or_default().push(folder.to_path_buf());
         }
-        let mut kept: Table = manifest
-            .iter()
-            .filter(|(section, _)| SECTIONS.contains(&section.as_str()))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        for key in ["edition", "resolver"] {
-            if let Some(value) = package.and_then(|package| package.get(key)) {
-                kept.insert(key.to_owned(), value.clone());
-            }
+        if manifest.contains_key("package") || manifest.contains_key("workspace") {
+            self.manifests.insert(folder.to_path_buf(), manifest);
         }
-        self.manifests.push(kept.to_string());
-        self.copied.push(path);
+    }
+
+    fn has_build_script(&self, folder: &Path, manifest: &Table) -> bool {
+        match manifest.get("package").and_then(|package| package.get("build")) {
+            None => self.all.contains(&folder.join("build.rs")),
+            Some(build) => build.as_bool() != Some(false),
+        }
     }
 
     /// The files of the package in this folder, without those of packages further in.
@@ -260,122 +310,4 @@ fn harmless(folder: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOCK: &str = "version = 4\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n
-        [[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.com/index\"\nchecksum = \"12\"\n
-        [[package]]\nname = \"b\"\nversion = \"1.0.0\"\nsource = \"git+https://example.com/b?branch=x#0123\"\n";
-
-    fn of(files: &[(&str, &str)]) -> (tempfile::TempDir, Option<Skeleton>) {
-        let (folder, skeletons) = both(files);
-        (folder, skeletons.map(|skeletons| skeletons.all))
-    }
-
-    fn both(files: &[(&str, &str)]) -> (tempfile::TempDir, Option<Skeletons>) {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in [("Cargo.lock", LOCK), ("src/lib.rs", "secret")].iter().chain(files) {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let skeleton = Skeleton::of(folder.path(), &folder.path().join("Cargo.lock"), "app", "rustc 1", "release").unwrap();
-        (folder, skeleton)
-    }
-
-    const MANIFEST: &str = "[package]\nname = \"app\"\nversion = \"0.1.0\"\n[dependencies]\na = \"1\"\n";
-
-    #[test]
-    fn nothing_of_the_projects_code_is_in_it() {
-        let files = [("Cargo.toml", MANIFEST), ("build.rs", "evil"), ("src/bin/x.rs", "evil"), ("data.txt", "evil")];
-        let (tree, skeleton) = of(&files);
-        let skeleton = skeleton.unwrap();
-        let to = tempfile::tempdir().unwrap();
-        skeleton.write(tree.path(), to.path()).unwrap();
-        let read = |path: &str| fs::read_to_string(to.path().join(path)).ok();
-        for source in ["src/lib.rs", "build.rs", "src/bin/x.rs"] {
-            assert_eq!(read(source).as_deref(), Some("fn main() {}\n"), "{source}");
-        }
-        assert_eq!(
-            (read("Cargo.toml").as_deref(), read("Cargo.lock").as_deref(), read("data.txt")),
-            (Some(MANIFEST), Some(LOCK), None)
-        );
-        assert_eq!(skeleton.kept, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
-    }
-
-    #[test]
-    fn the_key_is_of_the_dependencies_alone() {
-        let key = |manifest: &str, place: &str| of(&[(place, manifest)]).1.unwrap().key;
-        let first = key(MANIFEST, "Cargo.toml");
-        assert_eq!(key(&MANIFEST.replace("app", "other").replace("0.1.0", "0.2.0"), "folder/Cargo.toml"), first);
-        for changed in ["[features]\nx = [\"a/y\"]\n", "[profile.release]\nlto = true\n"] {
-            assert_ne!(key(&format!("{MANIFEST}{changed}"), "Cargo.toml"), first, "{changed}");
-        }
-    }
-
-    #[test]
-    fn what_could_run_a_program_or_change_a_dependency_is_not_shared() {
-        for config in [
-            "[build]\nrustc-wrapper = \"./evil\"",
-            "[source.crates-io]\nreplace-with = \"mine\"",
-            "[target.x]\nlinker = \"x\"",
-            "no toml",
-        ] {
-            let files = [("Cargo.toml", MANIFEST), ("app/.cargo/config.toml", config)];
-            assert_eq!(of(&files).1, None, "{config}");
-        }
-        assert!(of(&[("Cargo.toml", MANIFEST), (".cargo/config.toml", "[term]\nquiet = true\n")]).1.is_some());
-        let unpinned = LOCK.replace("checksum", "other");
-        assert_eq!(of(&[("Cargo.toml", MANIFEST), ("Cargo.lock", &unpinned)]).1, None);
-    }
-
-    #[test]
-    fn a_package_of_the_projects_hides_one_of_the_same_name() {
-        let mine = MANIFEST.replace("\"app\"", "\"a\"");
-        assert_eq!(of(&[("Cargo.toml", &mine)]).1.unwrap().kept, BTreeSet::from(["b".to_owned()]));
-    }
-
-    #[test]
-    fn a_library_of_the_apps_is_shared_with_those_who_have_the_same() {
-        let lock = LOCK.replace("name = \"app\"\nversion = \"0.1.0\"", "name = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"mid\"]")
-            + "[[package]]\nname = \"mid\"\nversion = \"0.1.0\"\ndependencies = [\"a\", \"low\"]\n[[package]]\nname = \"low\"\nversion = \"0.1.0\"\n
-               [[package]]\nname = \"unrelated\"\nversion = \"0.1.0\"\n";
-        let manifest = |name: &str| format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\n");
-        let (mid, low, unrelated) = (manifest("mid"), manifest("low"), manifest("unrelated"));
-        let with = |source: &str| {
-            both(&[
-                ("Cargo.lock", &lock),
-                ("Cargo.toml", MANIFEST),
-                ("mid/Cargo.toml", &mid),
-                ("mid/src/lib.rs", source),
-                ("mid/low/Cargo.toml", &low),
-                ("mid/low/src/lib.rs", "low"),
-                ("unrelated/Cargo.toml", &unrelated),
-                ("unrelated/src/lib.rs", "evil"),
-            ])
-        };
-        let (tree, skeletons) = with("one");
-        let skeletons = skeletons.unwrap();
-        let skeleton = skeletons.all;
-        assert_eq!(skeleton.kept, ["a", "b", "low", "mid"].map(str::to_owned).into());
-        let foreign = skeletons.foreign.unwrap();
-        assert_eq!(with("two").1.unwrap().foreign.unwrap().key, foreign.key);
-        assert_eq!(foreign.kept, ["a", "b"].map(str::to_owned).into());
-        let with = |source: &str| with(source).1.unwrap().all;
-        assert_eq!(with("one").key, skeleton.key);
-        assert_ne!(with("two").key, skeleton.key);
-
-        let to = tempfile::tempdir().unwrap();
-        skeleton.write(tree.path(), to.path()).unwrap();
-        for (file, text) in [
-            ("mid/src/lib.rs", "one"),
-            ("mid/low/src/lib.rs", "low"),
-            ("unrelated/src/lib.rs", "fn main() {}\n"),
-            ("src/lib.rs", "fn main() {}\n"),
-        ] {
-            assert_eq!(fs::read_to_string(to.path().join(file)).unwrap(), text, "{file}");
-        }
-        let modified = |file: &str| to.path().join(file).metadata().unwrap().modified().unwrap();
-        assert!(modified("mid/low/src/lib.rs") < modified("src/lib.rs"));
-    }
-}
+mod tests;

@@ -54,8 +54,8 @@ impl Builder {
         let run = prepared.run(self, &meta);
         let Some(Skeletons { all, .. }) = run.skeletons().await? else { return Ok(()) };
         let skeleton: Arc<Skeleton> = Arc::new(all);
-        let (folders, wanted) = (self.folders.clone(), Arc::clone(&skeleton));
-        if !blocking(move || folders.covers(&wanted)).await? {
+        // Whatever projects have compiled: nobody but they may start from that.
+        if !run.is_shared(&skeleton, ChosenBy::Platform).await? {
             tracing::info!("idle: compiling what a first app needs");
             run.share_dependencies(&skeleton, ChosenBy::Platform, &quiet, cancel).await?;
             tracing::info!("warmed up");

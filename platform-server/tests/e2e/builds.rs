@@ -203,6 +203,84 @@ fn locked(name: &str) -> String {
     ["name", "version", "source", "checksum"].map(field).concat()
 }
 
+/// An app without the SDK, so that it is compiled in a second: it answers with what `itoa` makes of 42 and with its library's
+/// number.
+const APP: &str = r##"
+use std::{io::{BufRead, BufReader, Read, Write}, os::{fd::FromRawFd, unix::net::{UnixListener, UnixStream}}};
+
+#[repr(C)]
+pub struct Header { magic: [u8; 8], abi: u32, size: u32, sdk: *const u8, len: usize, run: unsafe extern "C" fn(*const u8, usize) -> i32 }
+unsafe impl Sync for Header {}
+#[unsafe(no_mangle)]
+pub static __shuttle_service_entry_app: Header =
+    Header { magic: *b"SHUTTLE\x01", abi: 1, size: size_of::<Header>() as u32, sdk: "0.1.0".as_ptr(), len: 5, run };
+
+const JSON: &[u8] = br#"{"manifest":2,"sdk":"0.1.0","crate":"app","service":{"framework":"std","kind":"http","listen":"unix"},"resources":[]}"#;
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".shuttle.manifest")]
+pub static RECORD: [u8; 8 + JSON.len()] = {
+    let mut record = [0; 8 + JSON.len()];
+    let (mut at, head) = (0, [b'S', b'H', b'M', b'F', JSON.len() as u8, 0, 0, 0]);
+    while at < record.len() {
+        record[at] = if at < 8 { head[at] } else { JSON[at - 8] };
+        at += 1;
+    }
+    record
+};
+
+unsafe extern "C" fn run(launch: *const u8, len: usize) -> i32 {
+    let launch = str::from_utf8(unsafe { std::slice::from_raw_parts(launch, len) }).unwrap();
+    let fd = |name: &str| -> i32 {
+        let rest = launch.split(&format!("\"{name}\":")).nth(1).unwrap();
+        rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let (mut control, listener) =
+        unsafe { (UnixStream::from_raw_fd(fd("control_fd")), UnixListener::from_raw_fd(fd("listener_fd"))) };
+    listener.set_nonblocking(false).unwrap();
+    control.set_nonblocking(false).unwrap();
+    let ready = br#"{"type":"ready","listen":null}"#;
+    control.write_all(&[&(ready.len() as u32).to_le_bytes()[..], ready].concat()).unwrap();
+    // The one message that there is says to stop.
+    std::thread::spawn(move || { let _ = control.read(&mut [0]); std::process::exit(0) });
+    for stream in listener.incoming().flatten() {
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        while reader.read_line(&mut line).is_ok_and(|read| read > 2) { line.clear(); }
+        let body = format!("{} {}", itoa::Buffer::new().format(42), lib::N);
+        let _ = write!(reader.get_mut(), "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    }
+    0
+}
+"##;
+
+/// A manifest that is a program as well: what it says begins and ends with a comment, in both languages. The program puts
+/// another crate in the place of each compiled `itoa` that it finds in the target folder.
+fn manifest_that_is_a_program(manifest: &str) -> String {
+    let program = r#"fn main() {
+        use std::{env, fs, process::Command};
+        let deps = "/build/target/release/deps";
+        let source = env::var("OUT_DIR").unwrap() + "/evil.rs";
+        fs::write(&source, "pub struct Buffer; impl Buffer { pub fn new() -> Self { Self }
+            pub fn format(&mut self, _: i32) -> &str { \"evil\" } }").unwrap();
+        let compiled = || fs::read_dir(deps).unwrap().flatten().filter_map(|file| {
+            let name = file.file_name().into_string().unwrap();
+            Some(name.strip_prefix("libitoa-")?.strip_suffix(".rlib")?.to_owned())
+        }).collect::<Vec<_>>();
+        let begun = std::time::Instant::now();
+        while compiled().is_empty() && begun.elapsed().as_secs() < 20 { std::thread::yield_now(); }
+        for hash in compiled() {
+            let status = Command::new(env::var("RUSTC").unwrap())
+                .args(["--crate-name", "itoa", "--edition", "2021", "--crate-type", "lib", "--emit", "metadata,link", "--out-dir", deps])
+                .args(["-C".to_owned(), format!("extra-filename=-{hash}"), "-C".to_owned(), format!("metadata={hash}"), source.clone()])
+                .status().unwrap();
+            assert!(status.success());
+        }
+    }"#;
+    let program = program.split_whitespace().collect::<Vec<_>>().join(" ");
+    let manifest = manifest.replace("[workspace]", "build = \"Cargo.toml\"\n[workspace]");
+    format!("#![allow(unused)] /*\n{manifest}\n# */ {program}\n")
+}
+
 #[tokio::test]
 async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_them() {
     let platform = Platform::start(&[]);
@@ -213,40 +291,36 @@ async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_
     );
     let manifest = "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n
         [dependencies]\nitoa = \"1\"\nlib = { path = \"lib\" }\n";
+    let evil = manifest_that_is_a_program(manifest);
     let library = "[package]\nname = \"lib\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
-    let project = |lib, app| {
+    let project = |lib, manifest| {
         [
             ("Cargo.lock", lock.as_str()),
             ("Cargo.toml", manifest),
             ("lib/Cargo.toml", library),
             ("lib/src/lib.rs", lib),
-            ("src/lib.rs", app),
+            ("src/lib.rs", APP),
         ]
     };
     let (lib, other) = ("pub const N: u8 = 1;", "pub const N: u8 = 2;");
-    // It would poison what it can reach: everything in its own target folder.
-    let app = "pub fn n() -> u8 { lib::N }";
-    let evil = "fn main() { for unit in std::fs::read_dir(\"/build/target/release/deps\").unwrap().flatten() {
-        std::fs::write(unit.path(), \"evil\").unwrap(); } }";
-
-    for (name, files, said) in [
-        ("first", project(lib, app), "1 crate of the project, 0 from elsewhere; 2 crates had"),
-        ("second", project(lib, app), "1 crate of the project, 0 from elsewhere; 2 crates had"),
-        ("third", project(other, app), "1 crate of the project, 0 from elsewhere; 2 crates had"),
+    let summary = "1 crate of the project, 0 from elsewhere; 2 crates had";
+    for (name, files, said, answer) in [
+        // It may change what it has itself; nobody else gets anything of it.
+        ("poisoner", project(lib, &evil), "2 crates of the project, 0 from elsewhere; 2 crates had", "evil 1"),
+        ("first", project(lib, manifest), summary, "42 1"),
+        ("second", project(lib, manifest), summary, "42 1"),
+        ("third", project(other, manifest), summary, "42 2"),
     ] {
         let deployment = deploy_as(&platform, name, &files).await;
+        assert_eq!(deployment["state"], "deployed", "{name}: {deployment}");
         let events = deployment["events"].as_str().unwrap();
         assert!(events.contains(said), "{name}: {events}");
         let compiled_for_all = events.contains("Compiled 1 crate for every project to use");
-        assert_eq!(compiled_for_all, name == "first", "{name}: {events}");
+        assert_eq!(compiled_for_all, name == "poisoner", "{name}: {events}");
+        assert_eq!(platform.get(name, "/").await, (200, answer.to_owned()), "{name}");
     }
-    let mut poisoner = project(lib, app).to_vec();
-    poisoner.push(("build.rs", evil));
-    assert_eq!(deploy_as(&platform, "poisoner", &poisoner).await["state"], "error");
-    let after = deploy_as(&platform, "after", &project(lib, app)).await;
-    assert_failed(&after, "build", "#[shuttle_service::main]");
     what_builds_left_is_shown_and_cleared(&platform);
-    let anew = deploy_as(&platform, "after", &project(lib, app)).await;
+    let anew = deploy_as(&platform, "second", &project(other, manifest)).await;
     let events = anew["events"].as_str().unwrap();
     assert!(events.contains("Compiled 1 crate for every project to use"), "{events}");
 }
@@ -261,7 +335,7 @@ fn what_builds_left_is_shown_and_cleared(platform: &Platform) {
     };
     let rows = |cache: &Value| cache["folders"].as_array().unwrap().clone();
     let shown = rows(&cache(&[]));
-    for what in ["project first", "project after", "compiled dependencies, shared", "downloaded crates"] {
+    for what in ["project first", "project third", "compiled dependencies, shared", "downloaded crates"] {
         assert!(shown.iter().any(|row| row["what"] == what && row["bytes"].as_u64() > Some(0)), "{what}: {shown:?}");
     }
     let cleared = rows(&cache(&["--clear"]));
