@@ -204,25 +204,15 @@ fn key(source: Source<'_>, index: &ArchiveIndex, files: &BTreeMap<PathBuf, Conte
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     };
-    let profile = source.profile;
-    add(source.compiler.as_bytes());
-    add(profile.name.as_bytes());
-    for (name, value) in &profile.variables {
-        add(name.as_bytes());
-        add(value.as_bytes());
-    }
-    for part in profile.settings.iter().chain(&index.features).chain([&index.package_root]).chain(&index.binary) {
-        add(part.as_bytes());
-    }
-    add(&[u8::from(index.no_default_features)]);
+    let Profile { name, variables, settings, .. } = source.profile;
+    let ArchiveIndex { package_root, binary, features, no_default_features, .. } = index;
+    let told = (source.compiler, name, variables, settings, package_root, binary, features, no_default_features);
+    add(format!("{told:?}").as_bytes());
     for (file, content) in files {
         add(file.as_os_str().as_encoded_bytes());
         match content {
             Content::Written(text) => add(text.as_bytes()),
-            Content::Sent(mode, digest) => {
-                add(&mode.to_le_bytes());
-                add(digest.as_bytes());
-            }
+            Content::Sent(mode, digest) => add(format!("{mode} {digest}").as_bytes()),
         }
     }
     Digest::new(&hash.finalize())
