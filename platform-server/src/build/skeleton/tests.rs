@@ -1,3 +1,5 @@
+//! What is in a skeleton, and what is in its key.
+
 use platform_wire::BuildKind;
 
 use super::*;
