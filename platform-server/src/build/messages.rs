@@ -11,6 +11,9 @@ use serde::Deserialize;
 /// Most bytes of cargo's own stderr that are kept for the failure's message.
 const MAX_ERROR: usize = 4096;
 
+/// Most bytes of what is kept of units; a whole app takes a hundredth.
+const MAX_UNITS: usize = 16 * 1024 * 1024;
+
 /// Longest name of a unit that is told, in characters.
 const MAX_UNIT: usize = 100;
 
@@ -101,8 +104,9 @@ pub(crate) struct Messages {
     compiled: [usize; 2],
     /// … and taken as they were.
     fresh: [usize; 2],
-    /// All of them.
+    /// All of them, as far as there is room.
     pub(crate) units: Vec<Unit>,
+    room: usize,
 }
 
 impl Messages {
@@ -119,6 +123,7 @@ impl Messages {
             compiled: [0; 2],
             fresh: [0; 2],
             units: Vec::new(),
+            room: MAX_UNITS,
         }
     }
 
@@ -133,7 +138,7 @@ impl Messages {
                 let foreign = usize::from(!package_id.starts_with("path+"));
                 let count = if fresh { &mut self.fresh } else { &mut self.compiled };
                 count[foreign] += 1;
-                self.units.push(Unit { package_id, paths: filenames.clone() });
+                self.keep(&package_id, &filenames);
                 let kind = if self.binary { "bin" } else { "cdylib" };
                 if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|built| built == kind) {
                     let is_library = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "so");
@@ -142,9 +147,17 @@ impl Messages {
                 None
             }
             Message::BuildScript(BuildScript { package_id, out_dir }) => {
-                self.units.push(Unit { package_id, paths: vec![out_dir] });
+                self.keep(&package_id, &[out_dir]);
                 None
             }
+        }
+    }
+
+    fn keep(&mut self, package_id: &str, paths: &[PathBuf]) {
+        let bytes = package_id.len() + paths.iter().map(|path| path.as_os_str().len()).sum::<usize>();
+        if let Some(room) = self.room.checked_sub(bytes) {
+            self.room = room;
+            self.units.push(Unit { package_id: package_id.to_owned(), paths: paths.to_vec() });
         }
     }
 
