@@ -237,9 +237,10 @@ impl Serve {
     /// The limits of the proxy on a system that allows `files` open files.
     pub(crate) fn proxy_config(&self, files: usize) -> ProxyConfig {
         let limits = &self.limits;
+        let max_connections = limits.connections(files).0;
         ProxyConfig {
             clients: connection::Config {
-                max_connections: self.limits.connections(files).0,
+                max_connections,
                 max_connections_per_client: limits.max_connections_per_client,
                 trusted_proxies: self.trusted_proxies.clone(),
                 shutdown_grace: limits.grace(),
@@ -248,6 +249,7 @@ impl Serve {
             hold_timeout: Duration::from_secs(limits.hold_timeout),
             response_timeout: Duration::from_secs(limits.response_timeout),
             max_requests_per_app: limits.max_requests_per_app,
+            max_idle_of_all: max_connections.div_ceil(4),
             ..ProxyConfig::new(&self.domain)
         }
     }
@@ -277,10 +279,12 @@ impl Limits {
     /// How many connections the proxy and the API may have where `files` may be open: as many as is wished, unless there
     /// are too few descriptors for that. Each has a part of its own, so that neither can take the other's last ones.
     fn connections(&self, files: usize) -> (usize, usize) {
-        // A connection has one descriptor, and another for what it is connected to.
-        let pairs = files.saturating_sub(OTHER_FILES.min(files / 2)) / 2;
-        let api = self.max_api_connections.min(pairs / 4).max(1);
-        (self.max_connections.min(pairs - api.min(pairs)).max(1), api)
+        let files = files.saturating_sub(OTHER_FILES.min(files / 2));
+        // A connection to the API has one descriptor, and another for what it reads.
+        let api = self.max_api_connections.min(files / 8).max(1);
+        // One to the proxy has another to the app, and for four of them one idle connection to an app is kept.
+        let proxy = self.max_connections.min(files.saturating_sub(2 * api) * 4 / 9);
+        (proxy.max(1), api)
     }
 }
 
@@ -301,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_proxy_has_descriptors_of_its_own() {
-        for (files, proxy, api) in [(1_048_576, 4096, 256), (9216, 4096, 256), (4096, 1536, 256), (1024, 192, 64), (0, 1, 1)] {
+        for (files, proxy, api) in [(1_048_576, 4096, 256), (10_240, 4096, 256), (4096, 1365, 256), (1024, 170, 64), (0, 1, 1)] {
             let limits = serve(&[]).unwrap().limits;
             assert_eq!(limits.connections(files), (proxy, api), "{files}");
         }

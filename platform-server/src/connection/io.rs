@@ -44,11 +44,13 @@ impl<S> ClientIo<S> {
         Self { stream, connection, lingering: None }
     }
 
-    fn written(&self, result: io::Result<usize>) -> Poll<io::Result<usize>> {
-        if matches!(result, Ok(1..)) {
-            self.connection.writes();
+    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Ok(1..)) => self.connection.writes(),
+            Poll::Pending => self.connection.cannot_write(),
+            Poll::Ready(_) => {}
         }
-        Poll::Ready(result)
+        result
     }
 }
 
@@ -61,13 +63,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes));
+        let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.written(result)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, slices));
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.written(result)
     }
 

@@ -73,6 +73,13 @@ async fn answer(request: Request<ClientBody>, held: &Notify) -> Response<AnyBody
             let pieces = futures_util::stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[0; 65536]))));
             Response::new(BodyExt::boxed(StreamBody::new(pieces)))
         }
+        "/bursts" => {
+            let pieces = futures_util::stream::unfold((), |()| async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Some((Ok(Frame::data(Bytes::from_static(&[0; 1 << 20]))), ()))
+            });
+            Response::new(BodyExt::boxed(StreamBody::new(pieces)))
+        }
         "/unread" => {
             let mut response = Response::new(Full::from("no, thanks").boxed());
             *response.status_mut() = StatusCode::FORBIDDEN;
@@ -192,13 +199,16 @@ async fn only_waiting_for_the_client_counts_as_slowness() {
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_is_dropped() {
     let server = Server::start(|config| (config.head_timeout, config.write_timeout) = (SHORT, SHORT)).await;
-    let mut stream = server.connect().await;
-    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    // The server's end is seen by writing alone.
-    let began = Instant::now();
-    while stream.write_all(b"\r\n").await.is_ok() {
-        assert!(began.elapsed() < PATIENCE, "the connection stays");
-        tokio::time::sleep(SHORT / 10).await;
+    // `/bursts` has nothing to send at times, as an event stream.
+    for path in ["/endless", "/bursts"] {
+        let mut stream = server.connect().await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        // The server's end is seen by writing alone.
+        let began = Instant::now();
+        while stream.write_all(b"\r\n").await.is_ok() {
+            assert!(began.elapsed() < PATIENCE, "{path}: the connection stays");
+            tokio::time::sleep(SHORT / 10).await;
+        }
     }
 
     // HTTP/2: it answers pings, and gives no window for the body.

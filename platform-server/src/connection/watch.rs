@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     moved: AtomicU64,
     /// Nanoseconds after `began`: when the socket last took bytes.
     wrote: AtomicU64,
+    /// The socket takes no more for now.
+    full: AtomicBool,
     /// A request has come.
     spoke: AtomicBool,
     http2: AtomicBool,
@@ -57,6 +59,7 @@ impl Connection {
             waiting: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
             wrote: AtomicU64::new(0),
+            full: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             cut: AtomicBool::new(false),
@@ -75,6 +78,11 @@ impl Connection {
 
     pub(super) fn writes(&self) {
         self.wrote.store(self.now(), Ordering::Relaxed);
+        self.full.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn cannot_write(&self) {
+        self.full.store(true, Ordering::Relaxed);
     }
 
     /// A request's body will not be read to its end.
@@ -127,10 +135,12 @@ impl Connection {
             let end = at(moved.max(wrote)) + config.head_timeout;
             return if end <= now { Verdict::Idle } else { Verdict::Keep(end) };
         }
-        if self.waiting.load(Ordering::Acquire) >= requests {
+        let end = if self.full.load(Ordering::Relaxed) {
+            // Whatever the server has to say, it cannot.
+            at(wrote) + config.write_timeout
+        } else if self.waiting.load(Ordering::Acquire) >= requests {
             return Verdict::Keep(now + config.write_timeout);
-        }
-        let end = if self.http2.load(Ordering::Relaxed) {
+        } else if self.http2.load(Ordering::Relaxed) {
             // Its pings are written as well: only the pieces of bodies count.
             at(moved) + config.write_timeout * STALL_OF_HTTP_2
         } else {

@@ -21,6 +21,8 @@ pub struct ProxyConfig {
     pub max_requests_per_app: usize,
     /// Idle connections that are kept for one instance. Default: 128.
     pub max_idle: usize,
+    /// Idle connections that are kept for all instances. Default: 1024.
+    pub max_idle_of_all: usize,
     /// How long such a connection is used again; below what frameworks allow by themselves (rocket: 5 s), so that a
     /// request is not sent into a connection that is just being closed. Default: 4 s.
     pub idle_timeout: Duration,
@@ -38,6 +40,7 @@ impl ProxyConfig {
             response_timeout: Duration::from_secs(120),
             max_requests_per_app: 2048,
             max_idle: 128,
+            max_idle_of_all: 1024,
             idle_timeout: Duration::from_secs(4),
         }
     }

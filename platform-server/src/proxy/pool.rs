@@ -3,7 +3,10 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,9 @@ use super::{
 
 /// A Unix socket with a full queue refuses at once (EAGAIN) instead of waiting, as TCP does; this is how often to ask.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Idle connections to all apps, kept in number because file descriptors are the whole process's.
+static IDLE: AtomicUsize = AtomicUsize::new(0);
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,24 @@ struct Kept {
 struct Idle {
     connection: Connection,
     since: Instant,
+    _counted: Counted,
+}
+
+/// One of [`IDLE`].
+#[derive(Debug)]
+struct Counted;
+
+impl Counted {
+    fn new(most: usize) -> Option<Self> {
+        let one_more = |count| (count < most).then_some(count + 1);
+        IDLE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        IDLE.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One connection. Dropping it closes it, whatever it is doing.
@@ -90,6 +114,7 @@ pub(super) struct Lease {
     /// Weak, so that a pool that was replaced meanwhile gets nothing back.
     pool: Weak<Pool>,
     max_idle: usize,
+    max_idle_of_all: usize,
     idle_timeout: Duration,
 }
 
@@ -101,7 +126,8 @@ impl Lease {
         if !self.connection.is_usable() || kept.idle.len() >= self.max_idle {
             return;
         }
-        kept.idle.push(Idle { connection: self.connection, since: Instant::now() });
+        let Some(counted) = Counted::new(self.max_idle_of_all) else { return };
+        kept.idle.push(Idle { connection: self.connection, since: Instant::now(), _counted: counted });
         // Without a runtime everything is ending anyway.
         if !kept.watched
             && let Ok(runtime) = Handle::try_current()
@@ -176,7 +202,13 @@ impl Pool {
     }
 
     fn lease(self: &Arc<Self>, connection: Connection, config: &ProxyConfig) -> Lease {
-        Lease { connection, pool: Arc::downgrade(self), max_idle: config.max_idle, idle_timeout: config.idle_timeout }
+        Lease {
+            connection,
+            pool: Arc::downgrade(self),
+            max_idle: config.max_idle,
+            max_idle_of_all: config.max_idle_of_all,
+            idle_timeout: config.idle_timeout,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -6,10 +6,14 @@ use flate2::{Compression, write::GzEncoder};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     app::App,
-    platform::{Platform, binaries, text},
+    platform::{PATIENCE, Platform, binaries, text},
 };
 
 /// A tar.gz with these entries: type, path, content.
@@ -119,6 +123,41 @@ async fn files_that_take_much_memory_to_read_take_none_of_the_servers() {
     }
     let taken = platform.peak_memory() - before;
     assert!(taken < 64 << 20, "the server has taken {taken} bytes more");
+}
+
+#[tokio::test]
+async fn connections_that_ask_for_nothing_keep_nobody_out() {
+    // More connections to each than the server may have files open.
+    let platform = Platform::start_with_open_files("256");
+    let mut held = Vec::new();
+    for address in [&platform.ready.api, &platform.ready.proxy] {
+        for _ in 0..300 {
+            let mut stream = TcpStream::connect(address.strip_prefix("http://").unwrap()).await.unwrap();
+            // Those that have been closed already are among them.
+            let _ = stream.write_all(b"POST /deploy HTTP/1.1\r\nHost: app.localhost\r\n").await;
+            held.push(stream);
+        }
+        // With the key, which the database is asked for.
+        assert_eq!(platform.api(Method::GET, "/projects").send().await.unwrap().status(), 200);
+        assert_eq!(platform.get("app", "/").await.0, 404);
+    }
+    assert!(platform.server_log().contains("256 files"), "it says that it has few descriptors");
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_as_too_long_is_refused_before_it_comes() {
+    let platform = Platform::start(&["--max-archive-bytes", "1000"]);
+    for (request, length, scheme) in
+        [("POST /deploy?project=app", 1001, "Bearer"), ("PUT /projects/app/secrets", 10_000_000, "bearer")]
+    {
+        let mut stream = TcpStream::connect(platform.ready.api.strip_prefix("http://").unwrap()).await.unwrap();
+        let key = &platform.key;
+        let head = format!("{request} HTTP/1.1\r\nHost: a\r\nAuthorization: {scheme} {key}\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("it waits for the body").unwrap();
+        assert_eq!(std::str::from_utf8(&answer), Ok("HTTP/1.1 413"), "{request}");
+    }
 }
 
 #[tokio::test]

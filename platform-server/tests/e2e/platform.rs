@@ -49,6 +49,8 @@ pub(crate) struct Platform {
     arguments: Vec<String>,
     /// Size of the disk that the data directory is on, where it is not the machine's.
     disk: Option<&'static str>,
+    /// How many files the server may have open, where that is not the test's own limit.
+    files: Option<&'static str>,
     folder: tempfile::TempDir,
     pub(crate) client: reqwest::Client,
 }
@@ -56,27 +58,32 @@ pub(crate) struct Platform {
 impl Platform {
     /// Starts a server with further arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::start_on(None, arguments)
+        Self::start_on(None, None, arguments)
+    }
+
+    /// Starts a server that may have so many files open.
+    pub(crate) fn start_with_open_files(files: &'static str) -> Self {
+        Self::start_on(None, Some(files), &[])
     }
 
     /// Starts a server whose data directory is on a small disk of its own (`8m`). Needs root.
     pub(crate) fn start_on_disk_of(size: &'static str) -> Self {
-        Self::start_on(Some(size), &[])
+        Self::start_on(Some(size), None, &[])
     }
 
-    fn start_on(disk: Option<&'static str>, arguments: &[&str]) -> Self {
+    fn start_on(disk: Option<&'static str>, files: Option<&'static str>, arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("shuttle-e2e-").tempdir().unwrap();
         // Builds, apps and databases run as other users.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (server, ready) = spawn(folder.path(), disk, "127.0.0.1:0", "127.0.0.1:0", &arguments);
+        let (server, ready) = spawn(folder.path(), (disk, files), "127.0.0.1:0", "127.0.0.1:0", &arguments);
         // A disk of its own is mounted for the server alone; this is how others see it.
         let seen = format!("/proc/{}/root{}", server.id(), ready.admin_key_file.display());
         let key_file = if disk.is_some() { seen.into() } else { ready.admin_key_file.clone() };
         let key = fs::read_to_string(key_file).unwrap().trim().to_owned();
         let client =
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
-        Self { server, ready, key, arguments, disk, folder, client }
+        Self { server, ready, key, arguments, disk, files, folder, client }
     }
 
     /// The server ends without having been told, and is started again where it was.
@@ -99,8 +106,13 @@ impl Platform {
 
     pub(crate) fn start_again(&mut self) {
         let address = |url: &str| url.strip_prefix("http://").unwrap().to_owned();
-        let (server, ready) =
-            spawn(self.folder.path(), self.disk, &address(&self.ready.api), &address(&self.ready.proxy), &self.arguments);
+        let (server, ready) = spawn(
+            self.folder.path(),
+            (self.disk, self.files),
+            &address(&self.ready.api),
+            &address(&self.ready.proxy),
+            &self.arguments,
+        );
         self.server = server;
         assert_eq!(fs::read_to_string(&ready.admin_key_file).unwrap().trim(), self.key, "the key survives a restart");
         self.ready = ready;
@@ -276,12 +288,13 @@ impl Drop for Platform {
 /// Mounts a disk of the size `$1` at `$2`, for itself alone, and becomes the rest.
 const ON_A_DISK: &str = "mount -t tmpfs -o size=$1,mode=711 tmpfs \"$2\" && shift 2 && exec \"$@\"";
 
-fn server_command(folder: &Path, disk: Option<&str>) -> Command {
+fn server_command(folder: &Path, disk: Option<&str>, files: Option<&str>) -> Command {
     let server = binaries().join("platform-server");
     let Some(size) = disk else {
         // As strict as a service manager's: others have to reach what the server makes for them all the same.
         let mut command = Command::new("sh");
-        command.args(["-c", "umask 077 && exec \"$@\"", "sh"]).arg(server);
+        let limit = files.map(|files| format!("ulimit -n {files} && ")).unwrap_or_default();
+        command.args(["-c", &format!("umask 077 && {limit}exec \"$@\""), "sh"]).arg(server);
         return command;
     };
     fs::create_dir_all(folder.join("data")).unwrap();
@@ -290,9 +303,15 @@ fn server_command(folder: &Path, disk: Option<&str>) -> Command {
     command
 }
 
-fn spawn(folder: &Path, disk: Option<&str>, api: &str, proxy: &str, arguments: &[String]) -> (Child, Ready) {
+fn spawn(
+    folder: &Path,
+    (disk, files): (Option<&str>, Option<&str>),
+    api: &str,
+    proxy: &str,
+    arguments: &[String],
+) -> (Child, Ready) {
     let log = fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
-    let mut command = server_command(folder, disk);
+    let mut command = server_command(folder, disk, files);
     command.args(["serve", "--output", "json", "--domain", "localhost", "--api", api, "--proxy", proxy, "--data-dir"]);
     command.arg(folder.join("data")).args(arguments);
     // Nothing compiles that no test asked for.
