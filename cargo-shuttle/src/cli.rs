@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// takes the old one's place when it has answered.
     #[command(after_help = AFTER_HELP)]
     Restart(Restart),
+    /// List, set or unset the environment variables that the server keeps for the project
+    #[command(subcommand, after_help = AFTER_HELP)]
+    Env(Env),
     /// Print the app's log
     #[command(after_help = AFTER_HELP)]
     Logs(Logs),
@@ -204,6 +207,42 @@ pub(crate) struct Cancel {
     /// The deployment [default: the newest of the project that is under way]
     #[arg(value_name = "ID", conflicts_with_all = ["name", "package", "manifest_path"])]
     pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) project: Name,
+}
+
+/// Variables of a deployment stand in `[env]` of Shuttle.toml; those that are set here go before them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Env {
+    /// List the variables that the app's next process gets, and where each is from
+    #[command(after_help = AFTER_HELP)]
+    List(EnvList),
+    /// Set variables; they hold from the app's next start, or `cargo shuttle restart`
+    #[command(after_help = AFTER_HELP)]
+    Set(EnvSet),
+    /// Take variables away that were set
+    #[command(after_help = AFTER_HELP)]
+    Unset(EnvUnset),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvList {
+    #[command(flatten)]
+    pub(crate) project: Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvSet {
+    #[arg(value_name = "NAME=VALUE", required = true)]
+    pub(crate) variables: Vec<String>,
+    #[command(flatten)]
+    pub(crate) project: Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvUnset {
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) project: Name,
 }

@@ -11,7 +11,7 @@ use syn::{Attribute, LitStr, Meta, Path};
 use crate::{
     entry::{self, Entry, Value},
     errors::Errors,
-    nearest, secrets,
+    moved, nearest, secrets,
 };
 
 /// What the attribute's last segment says. What stands before it is whatever the app's author calls it: in apps of other
@@ -81,6 +81,9 @@ impl Kind {
 pub(crate) fn unknown(attribute: &Attribute) -> String {
     let names = Kind::ALL.map(Kind::name);
     let name = attribute.path().segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
+    if let Some(instead) = moved::instead(moved::ATTRIBUTES, &name) {
+        return instead.to_owned();
+    }
     format!("no such attribute stands on a parameter: {}, and `cfg`", nearest::hint(&name, &names))
 }
 

@@ -11,6 +11,8 @@ mod attribute;
 mod entry;
 mod errors;
 mod expand;
+#[allow(dead_code, reason = "features are cargo-shuttle's, which takes in the same file")]
+mod moved;
 mod nearest;
 mod parse;
 mod secrets;

@@ -2,7 +2,7 @@
 
 use proc_macro2::Ident;
 use syn::{
-    Attribute, FnArg, GenericParam, Lifetime, Pat, PatType, ReturnType, Signature, Type, TypeReference,
+    Attribute, FnArg, GenericParam, Lifetime, Pat, PatType, Path, ReturnType, Signature, Type, TypeReference,
     ext::IdentExt,
     visit::{self, Visit},
 };
@@ -11,6 +11,7 @@ use crate::{
     attribute::{self, Kind, Refined},
     entry::Value,
     errors::Errors,
+    moved,
     parse::{self, Function},
 };
 
@@ -34,6 +35,7 @@ pub(crate) fn validate<'a>(function: &'a Function, errors: &mut Errors) -> Optio
     let signature = &function.signature;
     check_attributes(&function.attributes, errors);
     check_kind(signature, errors);
+    OfThen(errors).visit_signature(signature);
     let inputs = signature.inputs.iter().zip(&function.refinements);
     let params: Vec<_> = inputs.filter_map(|(input, refinements)| check_param(input, refinements, errors)).collect();
     check_names(&params, errors);
@@ -107,6 +109,24 @@ fn check_name<'a>(param: &'a PatType, errors: &mut Errors) -> Option<&'a Ident> 
             None
         }
     }
+}
+
+/// Types out of crates that have another platform in them: `shuttle_axum::ShuttleAxum`.
+struct OfThen<'a>(&'a mut Errors);
+
+impl<'ast> Visit<'ast> for OfThen<'_> {
+    fn visit_path(&mut self, path: &'ast Path) {
+        if path.segments.len() > 1
+            && let Some(first) = path.segments.first()
+            && let Some(instead) = moved::instead(moved::CRATES, &first.ident.to_string().replace('_', "-"))
+        {
+            self.0.add(&first.ident, format!("this crate belongs to a platform that has ended: {instead}"));
+        }
+        visit::visit_path(self, path);
+    }
+
+    /// Of an attribute's path only the last segment counts.
+    fn visit_attribute(&mut self, _: &'ast Attribute) {}
 }
 
 /// A type that can be made from nothing but what the platform gives: nameable, whole, and borrowing nothing.

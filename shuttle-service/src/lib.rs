@@ -18,7 +18,7 @@
 //!
 //! | Feature | Gives | Other names |
 //! |---|---|---|
-//! | `axum` | [`Service`] for `axum::Router`, axum 0.8 | `web-axum`, `axum-0-8` |
+//! | `axum` | [`Service`] for `axum::Router`, axum 0.8 | `axum-0-8`; `web-axum`, also for `SyncWrapper` of 2022 |
 //! | `axum-0-7` | [`Service`] for `axum::Router`, axum 0.7 | |
 //! | `rocket` | [`Service`] for `rocket::Rocket<rocket::Build>`, rocket 0.5 | `web-rocket`, `rocket-0-5` |
 //! | `actix-web` | [`Service`] for closures over `&mut actix_web::web::ServiceConfig`, actix-web 4 | `web-actix-web`, `actix-web-4` |

@@ -58,12 +58,14 @@ impl Output {
     }
 }
 
-/// `RUST_LOG`'s directives as far as they are levels of targets; `info` without them.
+/// `RUST_LOG`'s directives as far as they are levels of targets; `info` without them. One that is none leaves the others.
 fn filter(directives: Option<&str>) -> Targets {
-    directives
-        .filter(|text| !text.trim().is_empty())
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+    let is_directive = |text: &&str| !text.is_empty() && text.parse::<Targets>().is_ok();
+    let directives: Vec<_> = directives.unwrap_or_default().split(',').map(str::trim).filter(is_directive).collect();
+    match directives.join(",").parse() {
+        Ok(targets) if !directives.is_empty() => targets,
+        _ => Targets::new().with_default(LevelFilter::INFO),
+    }
 }
 
 fn max_level(filter: &Targets) -> log::LevelFilter {
@@ -185,7 +187,9 @@ impl log::Log for Logger {
                 log::Level::Debug => Level::Debug,
                 log::Level::Trace => Level::Trace,
             };
-            self.pipe.record(level, record.target(), &record.args().to_string());
+            let mut text = record.args().to_string();
+            format::push_pairs(&mut text, record.key_values());
+            self.pipe.record(level, record.target(), &text);
         }
     }
 
@@ -207,6 +211,33 @@ mod tests {
         }
     }
 
+    /// As tide logs a request; as `tracing`'s fields are written.
+    #[test]
+    fn key_values_of_log_are_kept() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let output = Output::new(writer.into());
+        let logger = Logger { pipe: Arc::clone(&output.pipe), filter: output.filter.clone() };
+        let (path, status): (&dyn std::fmt::Debug, _) = (&Some("/"), 200);
+        let pairs: &[(&str, log::kv::Value<'_>)] = &[
+            ("method", log::kv::Value::from("GET")),
+            ("path", log::kv::Value::from_dyn_debug(path)),
+            ("status", log::kv::Value::from(status)),
+        ];
+        let metadata = log::Metadata::builder().level(log::Level::Info).target("tide").build();
+        let record = |text: std::fmt::Arguments<'_>| {
+            logger.log(&log::Record::builder().metadata(metadata.clone()).args(text).key_values(&pairs).build());
+        };
+        use log::Log as _;
+        record(format_args!("<-- Request received"));
+        record(format_args!(""));
+        logger.log(&log::Record::builder().metadata(metadata.clone()).args(format_args!("bare")).build());
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(reader));
+        let mut message = || serde_json::from_str::<LogRecord>(&lines.next().unwrap().unwrap()).unwrap().message;
+        assert_eq!(message(), r#"<-- Request received method="GET" path=Some("/") status=200"#);
+        assert_eq!(message(), r#"method="GET" path=Some("/") status=200"#);
+        assert_eq!(message(), "bare");
+    }
+
     #[test]
     fn a_short_record_is_whole() {
         let line = encode(7, Level::Warn, "app", "two\nlines").unwrap();
@@ -220,6 +251,8 @@ mod tests {
         for nothing_said in ["", " ", "app=loud"] {
             assert_eq!(filter(Some(nothing_said)).to_string(), info.to_string());
         }
+        let others = filter(Some("other=loud, app=debug,[span{a=1}]=trace"));
+        assert_eq!(others.to_string(), filter(Some("app=debug")).to_string(), "a mistake in one leaves the others");
         let some = filter(Some("warn,app=debug"));
         assert!(some.would_enable("app::db", &tracing::Level::DEBUG) && !some.would_enable("other", &tracing::Level::INFO));
         assert_eq!((max_level(&info), max_level(&some)), (log::LevelFilter::Info, log::LevelFilter::Debug));

@@ -100,7 +100,30 @@ use crate::Error;
     note = "for a type of your own, implement `shuttle_service::Resource`"
 )]
 pub trait Resource: Sized + 'static {
-    /// What it is made of: a [`Parameter`], or a tuple of up to six.
+    /// What it is made of: a [`Parameter`], or a tuple of up to six; `()` where its options are all that it needs.
+    ///
+    /// ```
+    /// use shuttle_service::{Error, Options, Resource};
+    ///
+    /// struct Limits {
+    ///     most: i64,
+    /// }
+    ///
+    /// impl Resource for Limits {
+    ///     type From = ();
+    ///     const OPTIONS: &'static [&'static str] = &["most"];
+    ///
+    ///     async fn make((): (), options: &Options) -> Result<Self, Error> {
+    ///         Ok(Self { most: options.number("most")?.unwrap_or(10) })
+    ///     }
+    /// }
+    ///
+    /// #[shuttle_service::main]
+    /// async fn app(#[resource(most = 3)] limits: Limits) -> shuttle_service::ShuttleAxum {
+    ///     println!("at most {}", limits.most);
+    ///     Ok(axum::Router::new())
+    /// }
+    /// ```
     type From: Parameter;
 
     /// The options that it reads: `#[resource(sender = "…")]` on the parameter. An option that is not in here is handed on to
@@ -163,6 +186,16 @@ impl<T: Resource> Parameter for T {
     async fn take(slot: Slot<'_>) -> Result<Self, Error> {
         let from = T::From::take(slot).await?;
         T::make(from, slot.options()).await
+    }
+}
+
+/// Nothing: for a [`Resource`] that is made of its options alone.
+impl Parameter for () {
+    const NEEDS: Needs = Needs::All(&[]);
+    const ACCEPTS: Accepts = Accepts::NONE;
+
+    async fn take(_: Slot<'_>) -> Result<Self, Error> {
+        Ok(())
     }
 }
 

@@ -19,6 +19,8 @@ mod rocket_0_5;
 #[cfg(feature = "salvo-1")]
 mod salvo_1;
 mod shutdown;
+#[cfg(any(feature = "axum-0-7", feature = "axum-0-8"))]
+mod sync_wrapper;
 #[cfg(feature = "thruster-1")]
 mod thruster_1;
 #[cfg(feature = "tide-0-16")]
@@ -100,6 +102,7 @@ type Served = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 /// | `tide::Server<State>` (tide 0.16) | `tide` |
 /// | `thruster::App<HyperRequest, …>` (thruster 1) | `thruster` |
 /// | `Tower`: any `tower::Service` over requests of hyper 1 | `tower` |
+/// | `SyncWrapper` of one of these (sync_wrapper 1), as apps of 2022 have it | `axum` or `axum-0-7`; `web-axum` for sync_wrapper 0.1 too |
 /// | [`OnUnix`], [`OnTcp`]: a closure that gets the listening socket, for every other framework | |
 /// | [`Background`]: a closure that serves nobody | |
 ///
@@ -137,6 +140,8 @@ type Served = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a service that the platform can run",
     label = "not a service",
+    note = "a `tower::Service` over requests of hyper 1 is wrapped: return `Ok(shuttle_service::Tower(service))`, with shuttle-service's feature `tower`",
+    note = "thruster's service is its `App`, not a `HyperServer` made of it; actix-web's is a closure over `&mut ServiceConfig`, not an `App`",
     note = "enable the framework's feature of shuttle-service: `axum` (0.8), `axum-0-7`, `rocket` (0.5), `actix-web` (4), `poem` (3), `warp` (0.4), `salvo` (1), `tide` (0.16), `thruster` (1), `tower`",
     note = "if the feature is enabled, the framework's version is another one than shuttle-service's: see `cargo tree -i axum`",
     note = "any other framework, or another version, can serve from `shuttle_service::on_unix`"

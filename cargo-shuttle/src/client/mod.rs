@@ -5,7 +5,7 @@ mod upload;
 use std::{error::Error as _, time::Duration};
 
 use platform_wire::{
-    ApiError, Deleted, Deployment, ErrorCode, LogLine, Project, ProjectName,
+    ApiError, Deleted, Deployment, EnvChange, ErrorCode, LogLine, Project, ProjectName, Variables,
     secrets::{SecretSet, Secrets},
 };
 use reqwest::{
@@ -151,6 +151,16 @@ impl Client {
             Err(ClientError::Refused { status: 404 | 405, error }) => Err(ClientError::NoSecrets { error }),
             result => result,
         }
+    }
+
+    pub(crate) async fn env(&self, name: &ProjectName) -> Result<Variables, ClientError> {
+        self.get(&["projects", name.as_str(), "env"]).await
+    }
+
+    /// Changes the project's variables; the project need not be there yet.
+    pub(crate) async fn change_env(&self, name: &ProjectName, change: &EnvChange) -> Result<Variables, ClientError> {
+        let url = self.url(&["projects", name.as_str(), "env"]);
+        self.answer(self.request(Method::PATCH, url).timeout(ANSWER_TIMEOUT).json(change)).await
     }
 
     pub(crate) async fn logs(&self, name: &ProjectName, tail: u32) -> Result<Vec<LogLine>, ClientError> {

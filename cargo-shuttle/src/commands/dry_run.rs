@@ -30,6 +30,17 @@ pub(super) fn run(targets: &[Target], written: &BTreeSet<PathBuf>, arguments: &D
 fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui) -> Result<Value, Error> {
     let plan = &target.plan;
     say_secrets(target, ui);
+    let shown = |path: &Path| path.strip_prefix(&plan.workspace_root).unwrap_or(path).display().to_string();
+    let files = |files: &[PathBuf]| files.iter().map(|file| shown(file)).collect::<Vec<_>>();
+    for (label, counting) in [("Settings", files(&plan.settings)), ("Config", files(&plan.surroundings))] {
+        if !counting.is_empty() {
+            ui.status(label, &format!("from {}", counting.join(", ")));
+        }
+    }
+    if !plan.env.is_empty() {
+        let names: Vec<_> = plan.env.keys().map(String::as_str).collect();
+        ui.status("Env", &names.join(", "));
+    }
     let listed = pack::list(plan)?;
     let sizes = pack::sizes(plan, &listed.files)?;
     let packed = pack::pack(plan, &listed.files)?;
@@ -39,7 +50,6 @@ fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui
             ui.data(&format!("{:>11}  {path}", ui::bytes(*size)));
         }
     }
-    let shown = |path: &Path| path.strip_prefix(&plan.workspace_root).unwrap_or(path).display().to_string();
     for (path, reason) in &listed.left_out {
         ui.status("Left out", &format!("{}, which {}", shown(path), reason.text()));
     }
@@ -63,5 +73,8 @@ fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui
         "archive_bytes": packed.size,
         "archive_digest": packed.digest,
         "left_out": left_out.collect::<Vec<_>>(),
+        "settings": files(&plan.settings),
+        "config": files(&plan.surroundings),
+        "env": plan.env.keys().collect::<Vec<_>>(),
     }))
 }

@@ -4,6 +4,7 @@ mod delete;
 mod deploy;
 mod deployment;
 mod dry_run;
+mod env;
 mod interrupt;
 mod login;
 mod logs;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<(), Error> {
         Command::Deployment(arguments) => deployment::run(&cli.global, &arguments, ui),
         Command::Status(arguments) => status::run(&cli.global, &arguments, ui),
         Command::Restart(arguments) => restart::run(&cli.global, &arguments, ui),
+        Command::Env(command) => env::run(&cli.global, &command, ui),
         Command::Logs(arguments) => logs::run(&cli.global, &arguments, ui),
         Command::Delete(arguments) => delete::run(&cli.global, &arguments, ui),
         Command::Login(_) => login::run(&cli.global, ui),

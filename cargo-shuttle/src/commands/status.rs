@@ -46,6 +46,9 @@ fn lines(project: &Project) -> Vec<String> {
     if !resources.is_empty() {
         lines.push(row("Resources", &resources.join(", ")));
     }
+    if !project.env.is_empty() {
+        lines.push(row("Env", &project.env.join(", ")));
+    }
     lines
 }
 
@@ -125,6 +128,7 @@ mod tests {
                 updated_at_ms: 1000,
             }),
             resources: vec![Resource { name: "pool".into(), kind: "postgres".into() }],
+            env: vec!["RUST_LOG".into(), "TZ".into()],
         };
         assert_eq!(
             lines(&project),
@@ -138,6 +142,7 @@ mod tests {
                 "           the app ended with exit status 101",
                 "Hint       look at its log",
                 "Resources  postgres (pool)",
+                "Env        RUST_LOG, TZ",
             ]
         );
     }

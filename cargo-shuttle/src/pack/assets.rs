@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::PackError;
 
-/// One pattern, relative to a package's folder.
+/// One pattern, relative to a package's or the workspace's folder.
 #[derive(Debug)]
 pub(super) struct Assets {
     start: PathBuf,
@@ -21,7 +21,7 @@ impl Assets {
         let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
         let plain: PathBuf = parts.iter().filter(|part| **part != Component::CurDir).collect();
         if plain.as_os_str().is_empty() || plain.components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(bad("it has to lead to files within the package's folder".to_owned()));
+            return Err(bad("it has to lead to files within the folder of its Shuttle.toml".to_owned()));
         }
         let Some(text) = plain.to_str() else { return Err(bad("it is not UTF-8".to_owned())) };
         let glob = |text: &str| {

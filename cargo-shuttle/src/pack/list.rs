@@ -64,15 +64,15 @@ pub(super) fn files(plan: &Plan) -> Result<Listed, PackError> {
         files.append(&mut listing.files);
         parts.push(wanted);
     }
-    for pattern in &plan.assets {
-        files.append(&mut assets(plan, pattern, &rules)?);
+    for (folder, pattern) in &plan.assets {
+        files.append(&mut assets(plan, folder, pattern, &rules)?);
     }
     Ok(Listed { files, left_out: rules.left_out(), wanted: parts })
 }
 
 /// Files that a package names, whatever git says of them.
-fn assets(plan: &Plan, pattern: &str, rules: &Arc<Rules>) -> Result<BTreeSet<PathBuf>, PackError> {
-    let assets = Assets::new(&plan.package_root, pattern)?;
+fn assets(plan: &Plan, folder: &Path, pattern: &str, rules: &Arc<Rules>) -> Result<BTreeSet<PathBuf>, PackError> {
+    let assets = Assets::new(folder, pattern)?;
     let mut listing = Listing::new(rules, Ignore::Nothing);
     let real = fs::canonicalize(assets.start()).unwrap_or_else(|_| assets.start().to_owned());
     if let Some(reason) = rules.hides(&real, real.is_dir()) {

@@ -107,5 +107,6 @@ fn index(plan: &Plan, layout: &layout::Layout) -> Result<ArchiveIndex, PackError
         features: plan.features.clone(),
         no_default_features: plan.no_default_features,
         profile: plan.profile.clone(),
+        env: plan.env.clone(),
     })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cargo::core::{Package, Target};
 
 use super::{
-    ProjectError, SDK,
+    ProjectError, SDK, advice,
     detect::{self, Found},
 };
 
@@ -30,7 +30,7 @@ pub(super) fn built(package: &Package) -> Result<Built, ProjectError> {
         annotated.truncate(1);
     }
     let Some((target, first)) = annotated.first() else {
-        return Err(ProjectError::NoFunction { package: name, file: root_file(package) });
+        return Err(ProjectError::NoFunction { package: name, advice: advice::annotate(package, package.root()) });
     };
     if let Some(places) = first.too_many() {
         return Err(ProjectError::TwoFunctions { package: name, places: places.to_owned() });
@@ -43,7 +43,7 @@ pub(super) fn built(package: &Package) -> Result<Built, ProjectError> {
 }
 
 /// Those that can be a service, the library first.
-fn targets(package: &Package) -> impl Iterator<Item = &Target> {
+pub(super) fn targets(package: &Package) -> impl Iterator<Item = &Target> {
     let is_library = |target: &&Target| target.is_lib() && !target.proc_macro();
     let libraries = package.targets().iter().filter(is_library);
     libraries.chain(package.targets().iter().filter(|target| target.is_bin()))
@@ -55,7 +55,7 @@ fn found(package: &Package, target: &Target) -> Found {
 }
 
 /// Where a function could be written.
-fn root_file(package: &Package) -> PathBuf {
+pub(super) fn root_file(package: &Package) -> PathBuf {
     let root = targets(package).find_map(|target| target.src_path().path()).unwrap_or(Path::new("src/lib.rs"));
     root.strip_prefix(package.root()).unwrap_or(root).to_owned()
 }

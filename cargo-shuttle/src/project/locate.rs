@@ -13,7 +13,7 @@ use cargo::{
 use cargo_util_terminal::Shell;
 use platform_wire::ProjectName;
 
-use super::{ProjectError, Settings, function};
+use super::{ProjectError, SDK, Settings, advice, function};
 use crate::{cli::Select, error::Error, ui::Ui};
 
 /// The package that a command is about.
@@ -52,21 +52,28 @@ pub(crate) fn workspace<'a>(context: &'a GlobalContext, manifest: &Path) -> Resu
 
 /// Chooses the package, and reads its name.
 pub(crate) fn locate(workspace: &Workspace<'_>, select: &Select) -> Result<Located, Error> {
-    located(choose(workspace, select.package.as_deref())?)
+    located(workspace, choose(workspace, select.package.as_deref())?)
 }
 
 /// All packages of the workspace that can be deployed.
 pub(crate) fn locate_all(workspace: &Workspace<'_>) -> Result<Vec<Located>, Error> {
     let annotated = annotated(workspace);
     if annotated.is_empty() {
-        return Err(ProjectError::NoAnnotatedMember { members: names(workspace.members()) }.into());
+        return Err(none_annotated(workspace).into());
     }
-    annotated.into_iter().map(located).collect()
+    annotated.into_iter().map(|package| located(workspace, package)).collect()
 }
 
-fn located(package: &Package) -> Result<Located, Error> {
-    let settings = Settings::read(package.root())?;
-    let name = settings.name.as_deref().unwrap_or(package.name().as_str()).parse().map_err(ProjectError::from);
+fn located(workspace: &Workspace<'_>, package: &Package) -> Result<Located, Error> {
+    let settings = Settings::read(package.root(), workspace.root())?;
+    let mut name = settings.name.as_deref().unwrap_or(package.name().as_str()).parse().map_err(ProjectError::from);
+    if let Some(file) = &settings.name_of_workspace {
+        let packages = names(annotated(workspace));
+        // All of them would be deployed over each other.
+        if packages.len() > 1 {
+            name = Err(ProjectError::NameOfSeveral { file: file.clone(), packages });
+        }
+    }
     Ok(Located { package: package.clone(), settings, name })
 }
 
@@ -89,9 +96,19 @@ fn choose<'a>(workspace: &'a Workspace<'_>, wanted: Option<&str>) -> Result<&'a 
     }
     match annotated(workspace).as_slice() {
         [one] => Ok(one),
-        [] => Err(ProjectError::NoAnnotatedMember { members: members() }),
+        [] => Err(none_annotated(workspace)),
         several => Err(ProjectError::SeveralAnnotatedMembers(names(several.iter().copied()))),
     }
+}
+
+fn none_annotated(workspace: &Workspace<'_>) -> ProjectError {
+    let members = names(workspace.members());
+    let advice = advice::likely(workspace.members()).map(|package| {
+        let has_sdk = package.dependencies().iter().any(|dependency| dependency.package_name() == SDK);
+        let advice = if has_sdk { advice::annotate } else { advice::begin };
+        (package.name().to_string(), advice(package, workspace.root()))
+    });
+    ProjectError::NoAnnotatedMember { members, advice }
 }
 
 /// cargo's errors are chains; each link says something.

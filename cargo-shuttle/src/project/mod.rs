@@ -1,6 +1,7 @@
 //! Finds the package that a command is about, and checks that it can be deployed. Reads manifests and sources through the
 //! `cargo` library; never sends anything and, but for a missing lockfile, never writes.
 
+mod advice;
 mod detect;
 mod function;
 pub(crate) mod git;

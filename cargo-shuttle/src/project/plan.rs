@@ -12,11 +12,11 @@ use cargo::{
     core::{Package, PackageId, PackageSet, Resolve, Workspace, dependency::DepKind, find_workspace_root, profiles::Profiles},
     ops,
 };
-use platform_wire::BuildMode;
+use platform_wire::{BuildMode, env::Env};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::{
-    ProjectError, SDK, detect,
+    ProjectError, SDK, advice, detect,
     function::{self, Built},
     git::Repo,
     locate::{Located, cargo, cargo_path},
@@ -41,8 +41,14 @@ pub(crate) struct Plan {
     pub(crate) files: BTreeSet<PathBuf>,
     /// Root manifests of other workspaces, of which only `[workspace]` is sent, for members that inherit from it.
     pub(crate) foreign_roots: BTreeSet<PathBuf>,
-    /// Patterns of files in the package's folder that are sent whatever git says.
-    pub(crate) assets: Vec<String>,
+    /// Patterns of files that are sent whatever git says, each with the folder that it is relative to.
+    pub(crate) assets: Vec<(PathBuf, String)>,
+    /// The app's environment variables.
+    pub(crate) env: Env,
+    /// The files of settings that count.
+    pub(crate) settings: Vec<PathBuf>,
+    /// The files of cargo's and rustup's configuration that hold for the package.
+    pub(crate) surroundings: Vec<PathBuf>,
     /// Features of the package to build with, beside its default ones.
     pub(crate) features: Vec<String>,
     pub(crate) no_default_features: bool,
@@ -79,7 +85,8 @@ pub(crate) fn plan(
     let mut files: BTreeSet<PathBuf> = folders.iter().map(|folder| folder.join("Cargo.toml")).collect();
     files.insert(workspace.root_manifest().to_owned());
     files.insert(lockfile.clone());
-    files.extend(surroundings(context, package.root(), workspace.root())?);
+    let surroundings = surroundings(context, package.root(), workspace.root())?;
+    files.extend(surroundings.iter().cloned());
     // `cargo sqlx prepare --workspace` puts it there, and a build without a database needs it, ignored by git or not.
     let sqlx = workspace.root().join(".sqlx");
     if sqlx.is_dir() {
@@ -98,6 +105,9 @@ pub(crate) fn plan(
         folders,
         files,
         assets: located.settings.assets.clone(),
+        env: located.settings.env.clone(),
+        settings: located.settings.files.clone(),
+        surroundings,
         features: located.settings.features.clone(),
         no_default_features: located.settings.no_default_features,
         profile: located.settings.profile.clone(),
@@ -110,16 +120,25 @@ pub(crate) fn plan(
 /// Without this check, a registry would be asked for a version that it may not have.
 fn check_dependency(workspace: &Workspace<'_>, package: &Package) -> Result<(), ProjectError> {
     let name = package.name().to_string();
+    let begin = || advice::begin(package, package.root());
+    let sisters = advice::sisters(package);
+    if !sisters.is_empty() {
+        return Err(ProjectError::Sisters { package: name, sisters, advice: begin() });
+    }
     let mut sdk = package.dependencies().iter().filter(|dependency| dependency.package_name() == SDK);
     // One for tests or for the build script alone does not reach the library.
     if !sdk.clone().any(|dependency| dependency.kind() == DepKind::Normal) {
         // A package without both is rather told how to begin than where its function should be.
-        return Err(ProjectError::NoSdk { package: name });
+        return Err(ProjectError::NoSdk { package: name, advice: begin() });
     }
     let patches = cargo(workspace.root_patch())?;
     let is_patched = patches.values().flatten().any(|patch| patch.dep.package_name() == SDK);
     if sdk.any(|dependency| dependency.source_id().is_registry()) && !is_patched {
-        return Err(ProjectError::RegistrySdk { package: name });
+        return Err(ProjectError::RegistrySdk { package: name, advice: begin() });
+    }
+    // cargo would say no more than that there is no such feature.
+    if let Some((feature, instead)) = advice::feature_of_then(package) {
+        return Err(ProjectError::FeatureOfThen { package: name, feature, instead });
     }
     Ok(())
 }
@@ -165,8 +184,10 @@ fn check_resolved(resolve: &Resolve, package: &Package) -> Result<PackageId, Pro
         id.name() == SDK && dependencies.iter().any(|dependency| dependency.kind() == DepKind::Normal)
     });
     match sdk.map(|(id, _)| id) {
-        None => Err(ProjectError::NoSdk { package: name }),
-        Some(id) if id.source_id().is_registry() => Err(ProjectError::RegistrySdk { package: name }),
+        None => Err(ProjectError::NoSdk { package: name, advice: advice::begin(package, package.root()) }),
+        Some(id) if id.source_id().is_registry() => {
+            Err(ProjectError::RegistrySdk { package: name, advice: advice::begin(package, package.root()) })
+        }
         Some(id) => Ok(id),
     }
 }

@@ -1,10 +1,10 @@
 //! Why a project cannot be deployed, and what to do. All of it is found before the upload.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use platform_wire::{InvalidName, ProjectName};
 
-use super::{SDK, SETTINGS_FILE, detect::Place};
+use super::{SDK, SETTINGS_FILE, advice::moved::Moved, detect::Place};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProjectError {
@@ -17,15 +17,19 @@ pub(crate) enum ProjectError {
     #[error("there is no package `{name}` in this workspace")]
     NoSuchPackage { name: String, members: Vec<String> },
     #[error("this is a workspace, and none of its packages has a function under #[shuttle_service::main]")]
-    NoAnnotatedMember { members: Vec<String> },
+    NoAnnotatedMember { members: Vec<String>, advice: Option<(String, String)> },
     #[error("this is a workspace with several packages that can be deployed: {}", .0.join(", "))]
     SeveralAnnotatedMembers(Vec<String>),
     #[error("`{package}` does not depend on {SDK}")]
-    NoSdk { package: String },
+    NoSdk { package: String, advice: String },
     #[error("`{package}` takes {SDK} from a registry, where that name belongs to a product that has ended")]
-    RegistrySdk { package: String },
+    RegistrySdk { package: String, advice: String },
+    #[error("`{package}` is written for Shuttle's own platform, which has ended; what to do instead of its crates:\n{}", instead(.sisters))]
+    Sisters { package: String, sisters: Vec<Moved>, advice: String },
+    #[error("`{package}` chooses the feature `{feature}` of {SDK}, which it does not have")]
+    FeatureOfThen { package: String, feature: &'static str, instead: &'static str },
     #[error("`{package}` has no function under #[shuttle_service::main]")]
-    NoFunction { package: String, file: PathBuf },
+    NoFunction { package: String, advice: String },
     #[error("`{package}` has more than one function under #[shuttle_service::main]:\n{}", listed(.places))]
     TwoFunctions { package: String, places: Vec<Place> },
     #[error("`{package}` has no feature `{name}`, which [build] features in {SETTINGS_FILE} chooses")]
@@ -36,6 +40,8 @@ pub(crate) enum ProjectError {
     TestProfile { name: String },
     #[error("the packages {} and {} would both be deployed as project `{name}`", packages[0], packages[1])]
     SameName { name: ProjectName, packages: [String; 2] },
+    #[error("{}: `name` stands for one project, and the workspace has several packages that can be deployed: {}", file.display(), packages.join(", "))]
+    NameOfSeveral { file: PathBuf, packages: Vec<String> },
     #[error(transparent)]
     Name(#[from] InvalidName),
     #[error("{} of the files to deploy {} not committed to git:\n{}", .files.len(), if .files.len() == 1 { "is" } else { "are" }, some(.files))]
@@ -57,20 +63,28 @@ impl ProjectError {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => format!("its packages are: {}", members.join(", ")),
             },
-            Self::NoAnnotatedMember { members } => {
-                format!("annotate a function of one of them ({}):\n{EXAMPLE}", members.join(", "))
-            }
+            Self::NoAnnotatedMember { members, advice } => match advice {
+                Some((package, advice)) => {
+                    let packages =
+                        if members.len() > 1 { format!(" (its packages are {})", members.join(", ")) } else { String::new() };
+                    format!("annotate a function of `{package}`{packages}\n{advice}")
+                }
+                None => "add a package to it".to_owned(),
+            },
             Self::SeveralAnnotatedMembers(members) => {
                 let first = members.first().map_or("PACKAGE", String::as_str);
                 format!("choose one: cargo shuttle deploy -p {first}; or deploy all of them: cargo shuttle deploy --workspace")
             }
-            Self::NoSdk { .. } => {
-                format!("add to [dependencies] in its Cargo.toml\n{}\nand write in src/lib.rs\n{EXAMPLE}", sdk_line())
+            Self::NoSdk { advice, .. }
+            | Self::RegistrySdk { advice, .. }
+            | Self::Sisters { advice, .. }
+            | Self::NoFunction { advice, .. } => advice.clone(),
+            Self::FeatureOfThen { instead, .. } => (*instead).to_owned(),
+            Self::NameOfSeveral { .. } => {
+                format!(
+                    "give each package a {SETTINGS_FILE} with a `name` of its own; without one, a project is called as its package"
+                )
             }
-            Self::RegistrySdk { .. } => {
-                format!("write in its Cargo.toml instead, with the features that you need:\n{}", sdk_line())
-            }
-            Self::NoFunction { file, .. } => format!("write it in {}:\n{EXAMPLE}", file.display()),
             Self::TwoFunctions { .. } => "keep one of them; a second service is a package of its own".to_owned(),
             Self::Name(error) => {
                 let name = error.suggestion.as_deref().unwrap_or("my-app");
@@ -93,17 +107,9 @@ impl ProjectError {
     }
 }
 
-const EXAMPLE: &str = "    #[shuttle_service::main]\n    async fn app() -> shuttle_service::ShuttleAxum {\n        \
-                       Ok(axum::Router::new().into())\n    }";
-
-/// The dependency as it has to be written: by path where this program was built from a clone that is still there.
-fn sdk_line() -> String {
-    let clone = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(SDK);
-    if clone.join("Cargo.toml").is_file() {
-        format!("    {SDK} = {{ path = \"{}\" }}", clone.display())
-    } else {
-        format!("    {SDK} = {{ git = \"URL of the platform's repository\" }}")
-    }
+/// Each with what to do instead.
+fn instead(sisters: &[Moved]) -> String {
+    sisters.iter().map(|(name, instead)| format!("  {name}: {instead}")).collect::<Vec<_>>().join("\n")
 }
 
 fn listed(places: &[Place]) -> String {

@@ -1,29 +1,39 @@
-//! `Shuttle.toml`, next to the package's manifest: the project's name, and what the build needs beside git's files.
-//! Refuses what it does not know, as a misspelt key would be ignored in silence otherwise.
+//! `Shuttle.toml`, next to the package's manifest and at the workspace's root: the project's name, its variables, and what
+//! the build needs beside git's files. Refuses what it does not know, as a misspelt key would be ignored in silence otherwise.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use platform_wire::{BuildMode, ProjectName};
-use toml_edit::{Array, DocumentMut, Item, value};
+use platform_wire::{
+    BuildMode, ProjectName,
+    env::{Env, InvalidEnv},
+};
+use toml_edit::{Array, Document, DocumentMut, Item, Table, TableLike, value};
 
 pub(crate) const FILE_NAME: &str = "Shuttle.toml";
 const NAME: &str = "name";
+const ENV: &str = "env";
+const BUILD: &str = "build";
 const ASSETS: &str = "build.assets";
 const FEATURES: &str = "build.features";
 const DEFAULT_FEATURES: &str = "build.default-features";
 const MODE: &str = "build.mode";
 const PROFILE: &str = "build.profile";
 /// All keys, as they are told.
-const KEYS: [&str; 6] = [NAME, ASSETS, FEATURES, DEFAULT_FEATURES, MODE, PROFILE];
+const KEYS: [&str; 7] = [NAME, ENV, ASSETS, FEATURES, DEFAULT_FEATURES, MODE, PROFILE];
 
+/// What the package's file and the workspace's say together.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) name: Option<String>,
-    /// Patterns of files that are sent though git ignores them, relative to the package's folder.
-    pub(crate) assets: Vec<String>,
+    /// The workspace's file, where the name is from there.
+    pub(crate) name_of_workspace: Option<PathBuf>,
+    /// Patterns of files that are sent though git ignores them, relative to the folder of the file that they stand in.
+    pub(crate) assets: Vec<(PathBuf, String)>,
     /// Features of the package to build with, beside its default ones.
     pub(crate) features: Vec<String>,
     pub(crate) no_default_features: bool,
@@ -31,75 +41,84 @@ pub(crate) struct Settings {
     pub(crate) mode: Option<BuildMode>,
     /// The profile to build with, where it is not `release`.
     pub(crate) profile: Option<String>,
+    /// The app's environment variables.
+    pub(crate) env: Env,
+    /// The files that there are, the package's first.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     #[error("{}: {why}", path.display())]
     Broken { path: PathBuf, why: String },
-    #[error("{} has an unknown key `{key}`", path.display())]
-    UnknownKey { path: PathBuf, key: String },
-    #[error("{}: `{key}` has to be {expected}", path.display())]
-    OtherType { path: PathBuf, key: &'static str, expected: &'static str },
+    #[error("{}:{line}: unknown key `{key}`", path.display())]
+    UnknownKey { path: PathBuf, line: usize, key: String },
+    #[error("{}:{line}: `{key}` has to be {expected}", path.display())]
+    OtherType { path: PathBuf, line: usize, key: String, expected: &'static str },
+    #[error("{}:{line}: {why}", path.display())]
+    Env { path: PathBuf, line: usize, why: InvalidEnv },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
 impl SettingsError {
     pub(crate) fn hint(&self) -> Option<String> {
-        let Self::UnknownKey { key, .. } = self else { return None };
-        Some(match cargo::util::closest(key, KEYS.iter(), |known| known) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => format!("known keys: {}", KEYS.join(", ")),
-        })
+        match self {
+            Self::UnknownKey { key, .. } => Some(nearest(key)),
+            Self::OtherType { key, .. } if key.starts_with("env.") => {
+                Some(format!("put its value in quotes: {} = \"…\"", key.trim_start_matches("env.")))
+            }
+            Self::Env { why, .. } => why.hint(),
+            Self::Broken { .. } | Self::OtherType { .. } | Self::Io { .. } => None,
+        }
+    }
+}
+
+/// The known key that is meant: by its whole name, or by the last part, as one may stand outside of its table.
+fn nearest(key: &str) -> String {
+    let last = |key: &'static str| key.rsplit('.').next().unwrap_or(key);
+    let by_whole = cargo::util::closest(key, KEYS.iter(), |known| known);
+    let by_last = || KEYS.iter().find(|known| last(known) == key.rsplit('.').next().unwrap_or(key));
+    match by_whole.or_else(by_last) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("known keys: {}", KEYS.join(", ")),
     }
 }
 
 impl Settings {
-    /// Reads the file in this folder; there need not be one.
-    pub(crate) fn read(folder: &Path) -> Result<Self, SettingsError> {
-        let path = folder.join(FILE_NAME);
-        let Some(document) = document(&path)? else { return Ok(Self::default()) };
-        let build = document.get("build").and_then(Item::as_table_like);
-        let inner = build.into_iter().flat_map(|build| build.iter().map(|(key, _)| format!("build.{key}")));
-        let outer = document.iter().filter(|(key, _)| *key != "build" || build.is_none()).map(|(key, _)| key.to_owned());
-        if let Some(key) = outer.chain(inner).find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(SettingsError::UnknownKey { path, key });
-        }
-        let other = |key, expected| SettingsError::OtherType { path: path.clone(), key, expected };
-        let name = match document.get(NAME) {
-            None => None,
-            Some(item) => Some(item.as_str().ok_or_else(|| other(NAME, "a string"))?.to_owned()),
-        };
-        let inner = |key: &str| build.and_then(|build| build.get(key.trim_start_matches("build.")));
-        let strings = |key: &'static str| match inner(key) {
-            None => Ok(Vec::new()),
-            Some(item) => {
-                let strings = |array: &Array| array.iter().map(|one| Some(one.as_str()?.to_owned())).collect();
-                item.as_array().and_then(strings).ok_or_else(|| other(key, "an array of strings"))
-            }
-        };
-        let default_features = match inner(DEFAULT_FEATURES) {
-            None => true,
-            Some(item) => item.as_bool().ok_or_else(|| other(DEFAULT_FEATURES, "true or false"))?,
-        };
-        let (assets, features) = (strings(ASSETS)?, strings(FEATURES)?);
-        let mode = match inner(MODE).map(|item| item.as_str().and_then(|mode| mode.parse().ok())) {
-            None => None,
-            Some(Some(mode)) => Some(mode),
-            Some(None) => return Err(other(MODE, r#""fast", "optimised" or "both""#)),
-        };
-        let profile = match inner(PROFILE) {
-            None => None,
-            Some(item) => Some(item.as_str().ok_or_else(|| other(PROFILE, "a string"))?.to_owned()),
-        };
-        Ok(Self { name, assets, features, no_default_features: !default_features, mode, profile })
+    /// Reads the package's file and the workspace's; there need not be any. Where both have a key, the package's counts.
+    /// They are not taken whole, one instead of the other, as files of secrets are: `--name` writes into the package's file,
+    /// and must not put the workspace's settings out of force.
+    pub(crate) fn read(package: &Path, workspace: &Path) -> Result<Self, SettingsError> {
+        let own = File::read(package)?;
+        let shared = if package == workspace { None } else { File::read(workspace)? };
+        let files = [&own, &shared].into_iter().flatten().map(|file| file.path.clone()).collect();
+        let (own, shared) = (own.unwrap_or_default(), shared.unwrap_or_default());
+        let name_of_workspace = (own.name.is_none() && shared.name.is_some()).then_some(shared.path);
+        let of = |folder: &Path, assets: Vec<String>| assets.into_iter().map(|pattern| (folder.to_owned(), pattern)).collect();
+        Ok(Self {
+            name: own.name.or(shared.name),
+            name_of_workspace,
+            assets: match (own.assets, shared.assets) {
+                (Some(assets), _) => of(package, assets),
+                (None, assets) => of(workspace, assets.unwrap_or_default()),
+            },
+            features: own.features.or(shared.features).unwrap_or_default(),
+            no_default_features: !own.default_features.or(shared.default_features).unwrap_or(true),
+            mode: own.mode.or(shared.mode),
+            profile: own.profile.or(shared.profile),
+            env: shared.env.into_iter().chain(own.env).collect(),
+            files,
+        })
     }
 
     /// Writes the name, and leaves everything else in the file as it is. Says whether the file changed.
     pub(crate) fn set_name(folder: &Path, name: &ProjectName) -> Result<bool, SettingsError> {
         let path = folder.join(FILE_NAME);
-        let mut document = document(&path)?.unwrap_or_default();
+        let mut document: DocumentMut = match text(&path)? {
+            Some(text) => text.parse().map_err(|error| broken(&path, &error))?,
+            None => DocumentMut::new(),
+        };
         let item = document.entry("name").or_insert(Item::None);
         if item.as_str() == Some(name.as_str()) {
             return Ok(false);
@@ -118,30 +137,136 @@ impl Settings {
     }
 }
 
-fn document(path: &Path) -> Result<Option<DocumentMut>, SettingsError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(SettingsError::Io { path: path.to_owned(), source }),
-    };
-    let document = text.parse().map_err(|error: toml_edit::TomlError| SettingsError::Broken {
-        path: path.to_owned(),
-        why: error.to_string().trim().to_owned(),
-    })?;
-    Ok(Some(document))
+/// One file, as it stands.
+#[derive(Debug, Default)]
+struct File {
+    path: PathBuf,
+    name: Option<String>,
+    assets: Option<Vec<String>>,
+    features: Option<Vec<String>>,
+    default_features: Option<bool>,
+    mode: Option<BuildMode>,
+    profile: Option<String>,
+    env: Env,
+}
+
+impl File {
+    fn read(folder: &Path) -> Result<Option<Self>, SettingsError> {
+        let path = folder.join(FILE_NAME);
+        let Some(text) = text(&path)? else { return Ok(None) };
+        let document = Document::parse(text.as_str()).map_err(|error| broken(&path, &error))?;
+        let parsed = Parsed { path: &path, text: &text, table: document.as_table() };
+        parsed.check_keys()?;
+        let strings = |item: &Item| {
+            let strings = |array: &Array| array.iter().map(|one| Some(one.as_str()?.to_owned())).collect();
+            item.as_array().and_then(strings)
+        };
+        let string = |item: &Item| item.as_str().map(str::to_owned);
+        Ok(Some(Self {
+            name: parsed.get(NAME, "a string", string)?,
+            assets: parsed.get(ASSETS, "an array of strings", strings)?,
+            features: parsed.get(FEATURES, "an array of strings", strings)?,
+            default_features: parsed.get(DEFAULT_FEATURES, "true or false", Item::as_bool)?,
+            mode: parsed.get(MODE, r#""fast", "optimised" or "both""#, |item| item.as_str()?.parse().ok())?,
+            profile: parsed.get(PROFILE, "a string", string)?,
+            env: parsed.env()?,
+            path,
+        }))
+    }
+}
+
+/// A file with its places.
+struct Parsed<'a> {
+    path: &'a Path,
+    text: &'a str,
+    table: &'a Table,
+}
+
+impl Parsed<'_> {
+    fn line(&self, span: Option<Range<usize>>) -> usize {
+        let start = span.map_or(0, |span| span.start).min(self.text.len());
+        self.text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn other(&self, key: String, item: &Item, expected: &'static str) -> SettingsError {
+        SettingsError::OtherType { path: self.path.to_owned(), line: self.line(item.span()), key, expected }
+    }
+
+    fn check_keys(&self) -> Result<(), SettingsError> {
+        let keys = |table: &dyn TableLike, prefix: &str| -> Vec<(String, Option<Range<usize>>)> {
+            let name = |key: &str| (format!("{prefix}{key}"), table.key(key).and_then(toml_edit::Key::span));
+            table.iter().map(|(key, _)| name(key)).collect()
+        };
+        let build = self.table.get(BUILD).and_then(Item::as_table_like);
+        let mut all = keys(self.table, "");
+        if let Some(build) = build {
+            all.retain(|(key, _)| key != BUILD);
+            all.extend(keys(build, "build."));
+        }
+        match all.into_iter().find(|(key, _)| !KEYS.contains(&key.as_str())) {
+            Some((key, span)) => Err(SettingsError::UnknownKey { path: self.path.to_owned(), line: self.line(span), key }),
+            None => Ok(()),
+        }
+    }
+
+    fn get<T>(&self, key: &str, expected: &'static str, read: impl Fn(&Item) -> Option<T>) -> Result<Option<T>, SettingsError> {
+        let item = match key.strip_prefix("build.") {
+            Some(inner) => self.table.get(BUILD).and_then(|build| build.get(inner)),
+            None => self.table.get(key),
+        };
+        let read = |item: &Item| read(item).ok_or_else(|| self.other(key.to_owned(), item, expected));
+        item.map(read).transpose()
+    }
+
+    /// Strings only: `PORT = 08` would not reach the app as it was written.
+    fn env(&self) -> Result<Env, SettingsError> {
+        let Some(item) = self.table.get(ENV) else { return Ok(Env::new()) };
+        let table = item.as_table_like().ok_or_else(|| self.other(ENV.to_owned(), item, "a table: NAME = \"value\""))?;
+        let mut env = BTreeMap::new();
+        for (name, item) in table.iter() {
+            let value = item.as_str().ok_or_else(|| self.other(format!("env.{name}"), item, "a string"))?;
+            let refused = |why| SettingsError::Env {
+                path: self.path.to_owned(),
+                line: self.line(table.key(name).and_then(toml_edit::Key::span)),
+                why,
+            };
+            platform_wire::env::check_variable(name, value).map_err(refused)?;
+            env.insert(name.to_owned(), value.to_owned());
+        }
+        let refused = |why| SettingsError::Env { path: self.path.to_owned(), line: self.line(item.span()), why };
+        platform_wire::env::check(&env).map_err(refused)?;
+        Ok(env)
+    }
+}
+
+fn text(path: &Path) -> Result<Option<String>, SettingsError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SettingsError::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn broken(path: &Path, error: &toml_edit::TomlError) -> SettingsError {
+    SettingsError::Broken { path: path.to_owned(), why: error.to_string().trim().to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The settings of a package that is its own workspace.
+    fn read(folder: &Path) -> Result<Settings, SettingsError> {
+        Settings::read(folder, folder)
+    }
+
     #[test]
     fn the_name_is_set_for_good_and_the_rest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let name = "my-app".parse().unwrap();
-        assert_eq!(Settings::read(dir.path()).unwrap().name, None);
+        assert_eq!(read(dir.path()).unwrap().name, None);
         assert!(Settings::set_name(dir.path(), &name).unwrap());
-        assert_eq!(Settings::read(dir.path()).unwrap().name.as_deref(), Some("my-app"));
+        assert_eq!(read(dir.path()).unwrap().name.as_deref(), Some("my-app"));
         assert!(!Settings::set_name(dir.path(), &name).unwrap());
 
         let file = dir.path().join(FILE_NAME);
@@ -152,16 +277,20 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_one() {
-        const ALL: &str = "known keys: name, build.assets, build.features, build.default-features, build.mode, build.profile";
+        const ALL: &str =
+            "known keys: name, env, build.assets, build.features, build.default-features, build.mode, build.profile";
         let dir = tempfile::tempdir().unwrap();
         for (text, hint) in [
             ("nmae = \"x\"", "did you mean `name`?"),
             ("replicas = 2", ALL),
             ("build = \"fast\"", ALL),
             ("[build]\nasets = []", "did you mean `build.assets`?"),
+            ("assets = []", "did you mean `build.assets`?"),
+            ("[deploy]\nname = \"x\"", ALL),
+            ("[build]\nenv = {}", "did you mean `env`?"),
         ] {
             fs::write(dir.path().join(FILE_NAME), text).unwrap();
-            let error = Settings::read(dir.path()).unwrap_err();
+            let error = read(dir.path()).unwrap_err();
             assert!(matches!(error, SettingsError::UnknownKey { .. }));
             assert_eq!(error.hint().as_deref(), Some(hint));
         }
@@ -178,10 +307,10 @@ mod tests {
             "build.mode = \"quick\"",
         ] {
             fs::write(dir.path().join(FILE_NAME), text).unwrap();
-            assert!(matches!(Settings::read(dir.path()), Err(SettingsError::OtherType { .. })), "{text}");
+            assert!(matches!(read(dir.path()), Err(SettingsError::OtherType { .. })), "{text}");
         }
         fs::write(dir.path().join(FILE_NAME), "name = ").unwrap();
-        assert!(matches!(Settings::read(dir.path()), Err(SettingsError::Broken { .. })));
+        assert!(matches!(read(dir.path()), Err(SettingsError::Broken { .. })));
     }
 
     #[test]
@@ -189,9 +318,51 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "[build]\nassets = [\"dist/**\", \"a.bin\"]\nfeatures = [\"metrics\"]\ndefault-features = false\nmode = \"optimised\"\nprofile = \"dist\"\n";
         fs::write(dir.path().join(FILE_NAME), text).unwrap();
-        let settings = Settings::read(dir.path()).unwrap();
-        assert_eq!((settings.assets, settings.features), (vec!["dist/**".into(), "a.bin".into()], vec!["metrics".into()]));
+        let settings = read(dir.path()).unwrap();
+        let assets = ["dist/**", "a.bin"].map(|pattern| (dir.path().to_owned(), pattern.to_owned()));
+        assert_eq!((settings.assets, settings.features), (assets.to_vec(), vec!["metrics".to_owned()]));
         assert_eq!((settings.mode, settings.profile.as_deref()), (Some(BuildMode::Optimised), Some("dist")));
         assert!(settings.no_default_features && !Settings::default().no_default_features);
+    }
+
+    #[test]
+    fn the_packages_keys_go_before_the_workspaces_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (package, workspace) = (dir.path().join("app"), dir.path());
+        fs::create_dir(&package).unwrap();
+        let shared = "name = \"ours\"\n[build]\nassets = [\"dist\"]\nmode = \"fast\"\n[env]\nA = \"1\"\nB = \"1\"\n";
+        fs::write(workspace.join(FILE_NAME), shared).unwrap();
+        let settings = Settings::read(&package, workspace).unwrap();
+        assert_eq!((settings.name.as_deref(), settings.files.len()), (Some("ours"), 1));
+        assert_eq!(settings.name_of_workspace, Some(workspace.join(FILE_NAME)));
+        assert_eq!(settings.assets, [(workspace.to_owned(), "dist".to_owned())]);
+
+        fs::write(package.join(FILE_NAME), "name = \"mine\"\n[build]\nfeatures = [\"x\"]\n[env]\nB = \"2\"\n").unwrap();
+        let settings = Settings::read(&package, workspace).unwrap();
+        assert_eq!((settings.name.as_deref(), settings.name_of_workspace), (Some("mine"), None));
+        assert_eq!((settings.mode, settings.features), (Some(BuildMode::Fast), vec!["x".to_owned()]));
+        assert_eq!(settings.env, [("A", "1"), ("B", "2")].map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(settings.files, [package.join(FILE_NAME), workspace.join(FILE_NAME)]);
+
+        // A mistake is one in either file, also where the other one's key would count.
+        fs::write(workspace.join(FILE_NAME), "name = \"ours\"\n\nnmae = \"x\"\n").unwrap();
+        let error = Settings::read(&package, workspace).unwrap_err().to_string();
+        assert_eq!(error, format!("{}:3: unknown key `nmae`", workspace.join(FILE_NAME).display()));
+    }
+
+    #[test]
+    fn mistakes_in_env_are_named_with_their_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, line, part) in [
+            ("[env]\nA = \"1\"\nB = 8080\n", 3, "`env.B` has to be a string"),
+            ("env = \"A=1\"\n", 1, "`env` has to be a table"),
+            ("[env]\n\"a-b\" = \"1\"\n", 2, "`a-b` cannot be"),
+            ("\n[env]\nLD_PRELOAD = \"x\"\n", 3, "`LD_PRELOAD`"),
+            ("env.A = \"a\\u0000\"\n", 1, "`A`"),
+        ] {
+            fs::write(dir.path().join(FILE_NAME), text).unwrap();
+            let error = read(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{FILE_NAME}:{line}: ")) && error.contains(part), "{text}: {error}");
+        }
     }
 }

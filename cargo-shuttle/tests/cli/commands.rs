@@ -21,6 +21,7 @@ fn known() -> platform_wire::Project {
         }),
         latest: Some(deployment("d1", State::Deployed)),
         resources: vec![Resource { name: "pool".into(), kind: "postgres".into() }],
+        env: Vec::new(),
     }
 }
 

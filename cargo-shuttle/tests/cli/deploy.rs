@@ -69,6 +69,7 @@ fn a_background_service_is_called_one() {
         }),
         latest: None,
         resources: Vec::new(),
+        env: Vec::new(),
     });
     let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
     run.says(&["a background service: it is sent no requests; an optimised build follows"]);

@@ -59,7 +59,7 @@ fn no_sdk_or_one_from_a_registry() {
         "#[shuttle_service::main]",
     ]);
     project.write("app/Cargo.toml", &manifest.replace("{ path = \"../sdk\" }", "\"0.57\""));
-    refused(&project, &["deploy"]).says(&["from a registry", "write in its Cargo.toml instead", "shuttle-service = {"]);
+    refused(&project, &["deploy"]).says(&["from a registry", "- shuttle-service = \"0.57\"", "+ shuttle-service = {"]);
 }
 
 #[test]

@@ -26,6 +26,19 @@ pub(crate) fn confine(launch: &Launch, control: BorrowedFd<'_>) -> Result<(), Fa
     die_with_parent(control)
 }
 
+/// Sets the app's environment variables. A name that cannot be one is left out: the server has refused those.
+#[allow(unsafe_code)]
+pub(crate) fn set_variables(launch: &Launch) {
+    for (name, value) in &launch.env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            continue;
+        }
+        // SAFETY: this is the only thread, and nothing of the artifact has been loaded, so that nobody else reads the
+        // environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
 /// The uid's own group is its only one. Afterwards the process is not dumpable: another process of this uid can neither
 /// trace it nor read its memory or environment.
 fn become_user(uid: u32) -> Result<(), Failure> {

@@ -6,7 +6,8 @@
 //! serves until it is told to stop. An artifact that is a program it becomes instead ([`execute`]). Nothing is ever unloaded: the end of the process is the unload.
 //!
 //! Exit status: what the entry returned ([`shuttle_abi::STATUS_OK`] and its neighbours), or 1 when it was never called; the
-//! server has got a [`RunnerMessage::Failed`] then. It adds nothing to the environment that the server gave.
+//! server has got a [`RunnerMessage::Failed`] then. To the environment that it was started with it adds the variables
+//! of the launch and nothing else.
 
 mod confine;
 mod execute;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
 fn serve(control: &mut Control) -> Result<i32, Failure> {
     let Received { launch, artifact, listener, log } = launch::receive(control)?;
     confine::confine(&launch, control.as_fd())?;
+    confine::set_variables(&launch);
     // The SDK owns these from here on; our control socket, kept for reporting, is the same one under another number.
     let control_fd = control.duplicate().stage(FailedStage::Load, "the control socket")?.into_raw_fd();
     let (listener_fd, log_fd) = (listener.into_raw_fd(), log.into_raw_fd());

@@ -42,6 +42,7 @@ pub(super) fn parse(json: &[u8], limits: &ArchiveLimits) -> Result<ArchiveIndex,
     if index.profile.as_deref().is_some_and(|name| !is_profile(name)) {
         return Err(bad("`profile` is no profile's name".into()));
     }
+    platform_wire::env::check(&index.env).map_err(|error| bad(error.to_string()))?;
     for (field, value) in [("workspace_root", &index.workspace_root), ("package_root", &index.package_root)] {
         // Empty is the archive's root itself.
         if !value.is_empty() {

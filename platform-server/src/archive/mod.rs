@@ -35,7 +35,7 @@ pub struct ArchiveLimits {
     pub unpacked_bytes: u64,
     /// Bytes of one file, unpacked. Default: 512 MiB.
     pub file_bytes: u64,
-    /// Bytes of the index. Default: 64 KiB.
+    /// Bytes of the index. Default: 512 KiB, as environment variables are in it.
     pub index_bytes: u64,
     /// Bytes of one path. Default: 1024.
     pub path_bytes: usize,
@@ -49,7 +49,7 @@ impl Default for ArchiveLimits {
             entries: 100_000,
             unpacked_bytes: 1 << 30,
             file_bytes: 512 << 20,
-            index_bytes: 64 << 10,
+            index_bytes: 512 << 10,
             path_bytes: 1024,
             path_depth: 64,
         }

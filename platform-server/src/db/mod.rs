@@ -4,6 +4,7 @@
 //! the deployment driver's business, and the driver is its only writer of deployments.
 
 mod deployments;
+mod env;
 mod resources;
 mod retention;
 mod secrets;
@@ -21,8 +22,13 @@ pub(crate) use deployments::{NewDeployment, ProjectRow};
 pub(crate) use resources::{MAX_RESOURCES, ResourceRow};
 
 /// What makes each version of the schema out of the one before. The file's `user_version` says how many it has had.
-const MIGRATIONS: [&str; 4] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql"), include_str!("schema/4.sql")];
+const MIGRATIONS: [&str; 5] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
+];
 
 /// Why the database could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,8 @@ pub(crate) enum DbError {
     Changed,
     #[error("the project has no set of secrets `{0}`")]
     UnknownSecrets(String),
+    #[error(transparent)]
+    Env(#[from] platform_wire::InvalidEnv),
     #[error("the project has {MAX_RESOURCES} databases and the like already")]
     TooManyResources,
 }

@@ -25,6 +25,8 @@ use crate::{
     uids::Uids,
 };
 
+/// Variables that an app has unless it says otherwise. A panic says where it came from.
+const DEFAULT_ENV: [(&str, &str); 1] = [("RUST_BACKTRACE", "1")];
 /// Lines of the app's log that are told with a failure.
 const LAST_LINES: usize = 20;
 
@@ -100,6 +102,10 @@ impl Launcher {
             only_for(&self.deployments.join(&meta.id), gid).map_err(StartError::Io)?;
         }
         let resources = self.provisioner.provide(meta, &built.manifest.resources).await?;
+        // Those of the project may have been changed since the deployment, and are meant for it as it is now.
+        let own = self.provisioner.db.env(meta.project_id).await.map_err(ProvisionError::from)?;
+        let defaults = DEFAULT_ENV.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = defaults.into_iter().chain(meta.index.env.clone()).chain(own).collect();
         Ok(InstanceSpec {
             project: meta.project.clone(),
             deployment: meta.id.clone(),
@@ -111,6 +117,7 @@ impl Launcher {
             listen: built.manifest.service.listen,
             uid: self.uids.app(meta.project_id),
             resources,
+            env,
         })
     }
 

@@ -8,7 +8,7 @@ use axum::{
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use platform_wire::{ApiError, ErrorCode, FailureKind, InvalidName, InvalidSecrets, UnknownMode};
+use platform_wire::{ApiError, ErrorCode, FailureKind, InvalidEnv, InvalidName, InvalidSecrets, UnknownMode};
 
 use crate::{archive::ArchiveError, build::is_disk_full, db::DbError, deployment::launcher::LaunchError, vault::VaultError};
 
@@ -115,12 +115,25 @@ impl Error {
 
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
+        if let DbError::Env(error) = error {
+            return error.into();
+        }
         if let DbError::UnknownSecrets(_) = error {
             return Self::new(ErrorCode::UnknownSecrets, error.to_string()).hint(
                 "send the secrets again (PUT /projects/NAME/secrets, as cargo shuttle deploy does) and use the id in the answer",
             );
         }
         if error.is_disk_full() { Self::disk_full(error.to_string()) } else { Self::internal(error.to_string()) }
+    }
+}
+
+impl From<InvalidEnv> for Error {
+    fn from(error: InvalidEnv) -> Self {
+        let refused = Self::bad_request(error.to_string());
+        match error.hint() {
+            Some(hint) => refused.hint(hint),
+            None => refused,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod auth;
 mod deploy;
+mod env;
 mod error;
 mod projects;
 mod secrets;
@@ -66,6 +67,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/projects/{name}/logs", get(projects::logs))
         .route("/projects/{name}/restart", post(projects::restart))
         .route("/projects/{name}/secrets", put(secrets::put))
+        .route("/projects/{name}/env", get(env::show).patch(env::change))
         .route("/projects/{name}/deployments", get(projects::deployments))
         .route("/deployments/{id}", get(projects::deployment))
         .route("/deployments/{id}/cancel", post(projects::cancel))

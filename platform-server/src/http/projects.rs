@@ -11,7 +11,7 @@ use axum::{
 use platform_wire::{Deleted, Deployment, LogLine, Project, ProjectName};
 use serde::Deserialize;
 
-use super::{Api, Shared, error::Error, stream};
+use super::{Api, Shared, env, error::Error, stream};
 use crate::{
     db::{ProjectRow, ResourceRow},
     deployment::driver::NotRestarted,
@@ -26,7 +26,7 @@ const MAX_NAMES: usize = 10;
 /// Most deployments that a listing has.
 const MAX_DEPLOYMENTS: u32 = 100;
 
-async fn find(api: &Api, name: &str) -> Result<ProjectRow, Error> {
+pub(super) async fn find(api: &Api, name: &str) -> Result<ProjectRow, Error> {
     let project: ProjectName = name.parse()?;
     if let Some(row) = api.db.project(project).await? {
         return Ok(row);
@@ -47,10 +47,12 @@ async fn to_wire(api: &Api, row: ProjectRow) -> Result<Project, Error> {
     let url = api.driver.launcher.address.url(&row.name);
     let latest = api.db.deployments(row.id, 1).await?.pop();
     let resources = api.db.resources(row.id).await?;
+    let env = env::variables(api, row.id).await?.merged().into_keys().collect();
     Ok(Project {
         latest: latest.map(|deployment| deployment.to_wire(url.clone())),
         serving: api.driver.instances.serving(row.id),
         resources: resources.iter().map(ResourceRow::to_wire).collect(),
+        env,
         created_at_ms: row.created_at_ms.unsigned_abs(),
         name: row.name,
         url,

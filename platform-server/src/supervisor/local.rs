@@ -83,6 +83,7 @@ impl LocalSupervisor {
             workdir: spec.workdir.display().to_string(),
             uid: spec.uid,
             resources: spec.resources,
+            env: spec.env,
         };
         let control = Control::open(ours, &launch, [artifact.as_fd(), listener.as_fd(), log_writer.as_fd()]).await?;
         Ok(LocalInstance { process, control, readers, listen, upstream, _listener: listener, _socket: socket })

@@ -9,7 +9,7 @@ pub(crate) mod local;
 use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
 use futures_util::future::BoxFuture;
-use platform_wire::ProjectName;
+use platform_wire::{Env, ProjectName};
 use shuttle_abi::{FailedStage, Listen, ResourceData};
 
 use crate::proxy::Upstream;
@@ -30,6 +30,8 @@ pub(crate) struct InstanceSpec {
     /// User and group id, where the server is root.
     pub(crate) uid: Option<u32>,
     pub(crate) resources: BTreeMap<String, ResourceData>,
+    /// Environment variables, beside the platform's own.
+    pub(crate) env: Env,
 }
 
 /// Why an instance did not become ready.

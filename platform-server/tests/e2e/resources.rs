@@ -61,6 +61,7 @@ async fn app(
         .route("/databases", get(async move || databases))
         .route("/digest", get(async move || digest))
         .route("/caches", get(async move || caches))
+        .route("/variables", get(async || ["RUST_BACKTRACE", "GREETING", "TZ", "LANG"].map(|name| std::env::var(name).unwrap_or("-".into())).join(" ")))
         .route("/visits", get(async move || visit(&folder)))
         .fallback(any(async move || { elsewhere.1.fetch_add(1, Ordering::Relaxed); StatusCode::NOT_FOUND })))
 }
@@ -169,10 +170,12 @@ async fn resources_of_every_type_are_given_and_settings_honoured_or_refused() {
     the_file_of_secrets_is_sent(&platform, &app).await;
     assert_ne!(status(&platform).await["serving"]["deployment"], first);
     assert_eq!(platform.get("resources", "/visits").await.1, "2", "the folder outlives a deployment");
+    variables_reach_the_app(&platform, &app).await;
     platform.kill_and_start_again();
     // The killed server's Postgres may take its time to end, and until then there is no other.
     let said = platform.get_until("resources", "/said", |status, _| status == 200).await;
     assert_eq!(said, "changed 8");
+    assert_eq!(platform.get("resources", "/variables").await.1, "1 server UTC C.UTF-8", "as before the server was killed");
     assert_eq!(platform.get("resources", "/visits").await.1, "3");
 
     what_is_not_healthy_is_not_served(&platform, &app).await;
@@ -255,6 +258,32 @@ async fn the_file_of_secrets_is_sent(platform: &Platform, app: &App) {
     // Without the file, what was sent last is meant.
     platform.deploy(app.path());
     assert_eq!(platform.get("resources", "/said").await, (200, "changed 8".to_owned()));
+}
+
+/// Those of `Shuttle.toml` come with the deployment; those of the project go before them, from the next start on.
+async fn variables_reach_the_app(platform: &Platform, app: &App) {
+    let variables = async || platform.get("resources", "/variables").await.1;
+    assert_eq!(variables().await, "1 - - C.UTF-8", "backtraces are on");
+    fs::write(app.file("Shuttle.toml"), "[env]\nGREETING = \"file\"\nTZ = \"UTC\"\n").unwrap();
+    let before = status(platform).await["serving"]["deployment"].clone();
+    platform.deploy(app.path());
+    assert_ne!(status(platform).await["serving"]["deployment"], before, "another variable is another deployment");
+    assert_eq!(variables().await, "1 file UTC C.UTF-8");
+
+    let cli = |arguments: &[&str]| {
+        let output = platform.shuttle(app.path(), arguments);
+        assert!(output.status.success(), "{}", text(&output));
+        unwrapped(&text(&output))
+    };
+    assert!(cli(&["env", "set", "GREETING=server", "RUST_BACKTRACE=full"]).contains("cargo shuttle restart"));
+    assert_eq!(variables().await, "1 file UTC C.UTF-8", "not before the next start");
+    cli(&["restart"]);
+    assert_eq!(variables().await, "full server UTC C.UTF-8");
+    assert!(cli(&["status"]).contains("Env GREETING, RUST_BACKTRACE, TZ"));
+    cli(&["env", "unset", "RUST_BACKTRACE"]);
+    assert!(cli(&["env", "list"]).contains("GREETING=server (set, instead of Shuttle.toml's) TZ=UTC (from Shuttle.toml)"));
+    cli(&["restart"]);
+    assert_eq!(variables().await, "1 server UTC C.UTF-8");
 }
 
 async fn what_is_not_healthy_is_not_served(platform: &Platform, app: &App) {
@@ -377,6 +406,27 @@ async fn resources_that_are_secrets_are_refused_by_their_limits_and_told_to_nobo
     }
     assert_eq!(put(&platform, "Not_A_Label", json!({})).await.status(), 400);
     assert!(!platform.data().join("secrets.key").exists(), "nothing was stored");
+
+    let change =
+        async |body: Value| platform.api(Method::PATCH, "/projects/app/env").body(body.to_string()).send().await.unwrap();
+    for (set, words) in [
+        (json!({"a-b": WORD}), "cannot be the name"),
+        (json!({"LD_PRELOAD": WORD}), "cannot be set"),
+        (json!({"A": WORD.repeat(2000)}), "are the most"),
+        (json!({"A": [WORD]}), "not of the form"),
+        (json!({"A": WORD.repeat(100_000)}), "bytes"),
+    ] {
+        let refused = change(json!({"set": set})).await;
+        assert_eq!(refused.status(), 400);
+        let error = json_of(refused).await.to_string();
+        assert!(error.contains(words) && !error.contains(WORD), "{error}");
+    }
+    let many: serde_json::Map<_, _> = (0..100).map(|number| (format!("V{number}"), json!(""))).collect();
+    assert_eq!(change(json!({"set": many})).await.status(), 200);
+    let others: serde_json::Map<_, _> = (0..100).map(|number| (format!("W{number}"), json!(""))).collect();
+    assert!(json_of(change(json!({"set": others})).await).await.to_string().contains("there are 200"));
+    let kept = json_of(change(json!({"unset": many.keys().collect::<Vec<_>>()})).await).await;
+    assert_eq!(kept, json!({"project": {}, "deployment": {}}), "nothing of what was refused");
 
     let (first, second) = (put(&platform, "app", json!({"A": WORD})).await, put(&platform, "app", json!({})).await);
     assert_ne!(json_of(first).await["id"], json_of(second).await["id"]);

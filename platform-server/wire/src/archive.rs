@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Env;
+
 /// Name of the first entry; its content is an [`ArchiveIndex`] as JSON.
 pub const INDEX_NAME: &str = "shuttle.json";
 /// Version of the layout.
@@ -37,4 +39,7 @@ pub struct ArchiveIndex {
     /// The profile to build with, as `cargo --profile` takes it; without one it is `release`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Environment variables of the app.
+    #[serde(default, skip_serializing_if = "Env::is_empty")]
+    pub env: Env,
 }

@@ -9,6 +9,8 @@
 //! | `DELETE /projects/{name}` | 200, [`Deleted`]; data is kept |
 //! | `POST /projects/{name}/restart` | 200, [`Project`]: an instance that was started just now serves, from the optimised build where there is one. 409 where nothing is deployed; 422 where it does not start, and the old one goes on serving |
 //! | `PUT /projects/{name}/secrets`, body: [`Secrets`] | 200, [`SecretSet`]: a new set, beside the older ones, or the newest where that holds the same; the project need not exist |
+//! | `GET /projects/{name}/env` | 200, [`Variables`] |
+//! | `PATCH /projects/{name}/env`, body: [`EnvChange`] | 200, [`Variables`]: the project's own are changed, and the next instance gets them; the project need not exist |
 //! | `GET /projects/{name}/logs?tail=N&follow=BOOL` | 200; `[`[`LogLine`]`]`, or with `follow=true` an event stream of [`LogLine`]s |
 //! | `GET /projects/{name}/deployments` | 200, `[`[`Deployment`]`]`, newest first |
 //! | `GET /deployments/{id}` | 200, [`Deployment`] |
@@ -21,6 +23,7 @@
 
 pub mod archive;
 pub mod build;
+pub mod env;
 pub mod error;
 pub mod event;
 pub mod log;
@@ -30,6 +33,7 @@ pub mod secrets;
 
 pub use archive::{ARCHIVE_FORMAT, ArchiveIndex, INDEX_NAME};
 pub use build::{BuildKind, BuildMode, LaterBuild, UnknownMode};
+pub use env::{Env, EnvChange, InvalidEnv, Variables};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Outcome, Stage};
 pub use log::{LogLevel, LogLine, LogSource};

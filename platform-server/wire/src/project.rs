@@ -17,6 +17,9 @@ pub struct Project {
     /// The newest deployment, whatever became of it.
     pub latest: Option<Deployment>,
     pub resources: Vec<Resource>,
+    /// Names of the environment variables that the next instance gets, but for the platform's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
 }
 
 /// The deployment that answers requests, and how its process is.

@@ -52,6 +52,10 @@ pub struct Launch {
     pub executable: bool,
     /// What each parameter gets, by the name in the manifest's `resources`.
     pub resources: BTreeMap<String, ResourceData>,
+    /// Environment variables, which the runner sets once it has confined itself: so that none of them can have a say in how
+    /// the runner is loaded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
 }
 
 /// The variable that tells a program where its [`AppLaunch`] is: the number of a descriptor, at whose beginning it stands.

@@ -1,4 +1,4 @@
-//! Events and spans of `tracing` as one line of text: `request{id=1}: done status=200`.
+//! Events and spans of `tracing`, and key-values of `log`, as one line of text: `request{id=1}: done status=200`.
 
 use std::fmt::{self, Write};
 
@@ -45,6 +45,27 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.push(field, format_args!("{value:?}"));
     }
+}
+
+/// Appends the key-values of a record of `log`, in the form of `tracing`'s fields.
+pub(super) fn push_pairs(to: &mut String, pairs: &dyn log::kv::Source) {
+    struct Pairs<'a>(&'a mut String);
+
+    impl<'kvs> log::kv::VisitSource<'kvs> for Pairs<'_> {
+        fn visit_pair(&mut self, key: log::kv::Key<'kvs>, value: log::kv::Value<'kvs>) -> Result<(), log::kv::Error> {
+            if !self.0.is_empty() {
+                self.0.push(' ');
+            }
+            // Writing to a string does not fail; what a value's own `fmt` says is left out.
+            let _ = match value.to_borrowed_str() {
+                Some(text) => write!(self.0, "{key}={text:?}"),
+                None => write!(self.0, "{key}={value}"),
+            };
+            Ok(())
+        }
+    }
+
+    let _ = pairs.visit(&mut Pairs(to));
 }
 
 /// Appends a span that an event is in.

@@ -17,7 +17,7 @@ use axum::{
     routing::{get, post, put},
 };
 use futures_util::StreamExt as _;
-use platform_wire::{ApiError, ArchiveIndex, Deployment, ErrorCode, Event, Outcome, Project, State};
+use platform_wire::{ApiError, ArchiveIndex, Deployment, EnvChange, ErrorCode, Event, Outcome, Project, State, Variables};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -47,6 +47,7 @@ struct Inner {
     refuse_restart: Option<(StatusCode, ApiError)>,
     has_the_same: bool,
     deleted: Vec<String>,
+    variables: Variables,
 }
 
 /// How an upload loses its connection.
@@ -161,6 +162,12 @@ impl Server {
         self
     }
 
+    /// The deployment that serves brought these variables.
+    pub(crate) fn has_deployed(&self, env: &[(&str, &str)]) {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.inner.lock().unwrap().variables.deployment = env.collect();
+    }
+
     /// As a server of a version that knows no secrets.
     pub(crate) fn takes_no_secrets(&self) -> &Self {
         self.inner.lock().unwrap().takes_no_secrets = true;
@@ -203,6 +210,7 @@ fn router(inner: Arc<Mutex<Inner>>) -> Router {
         .route("/projects/{name}", get(project).delete(delete))
         .route("/projects/{name}/logs", get(logs))
         .route("/projects/{name}/restart", post(restart))
+        .route("/projects/{name}/env", get(env).patch(change_env))
         .route("/projects/{name}/secrets", put(secrets))
         .route("/projects/{name}/deployments", get(deployments))
         .route("/deployments/{id}", get(one))
@@ -254,6 +262,7 @@ async fn deploy(Shared(inner): Inside, Query(query): Query<BTreeMap<String, Stri
             serving: None,
             latest: Some(answer),
             resources: Vec::new(),
+            env: Vec::new(),
         });
         return cut();
     }
@@ -282,6 +291,17 @@ async fn restart(Shared(inner): Inside) -> Response {
         Some((status, error)) => (status, Json(error)).into_response(),
         None => found(inner.project.clone()),
     }
+}
+
+async fn env(Shared(inner): Inside) -> Response {
+    Json(inner.lock().unwrap().variables.clone()).into_response()
+}
+
+async fn change_env(Shared(inner): Inside, Json(change): Json<EnvChange>) -> Response {
+    let mut inner = inner.lock().unwrap();
+    inner.variables.project.retain(|name, _| !change.unset.contains(name));
+    inner.variables.project.extend(change.set);
+    Json(inner.variables.clone()).into_response()
 }
 
 async fn project(Shared(inner): Inside) -> Response {

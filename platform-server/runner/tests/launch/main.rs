@@ -71,12 +71,24 @@ fn all_that_an_app_says_is_recorded() {
         [
             (Level::Info, "fixture_app", "starting answer=42"),
             (Level::Warn, "fixture_app", "request{id=7}: spoken by tracing status=\"odd\""),
-            (Level::Info, "fixture_app", "spoken by log"),
+            (Level::Info, "fixture_app", "spoken by log method=\"GET\""),
         ]
     );
     assert_eq!(runner.log_rest(), "");
     assert_eq!(runner.stdout(), "spoken by println\n");
     assert_eq!(runner.stderr(), "spoken by eprintln\n");
+}
+
+#[test]
+fn the_variables_of_the_launch_are_the_apps() {
+    let env = BTreeMap::from([("RUST_LOG".to_owned(), "warn,fixture_app=debug".to_owned())]);
+    let mut runner = start("", &Launch { env, ..launch() });
+    runner.expect_ready();
+    assert_eq!(runner.get("/speak"), "spoken");
+    runner.stop(LONG);
+    assert!(runner.wait().success());
+    let said = [(); 4].map(|()| runner.log_record().message);
+    assert_eq!(said.last().unwrap(), "not spoken", "as `RUST_LOG` says: {said:?}");
 }
 
 #[test]

@@ -49,5 +49,5 @@ cases! {
     secrets: "secrets" "secrets", "shuttle_service::SecretStore", None, None, "/" => "k3y, 3 retries, proxy None";
     persist: "persist" "folder", "shuttle_service::PersistDir", None, None, "/" => "I";
     metadata: "metadata" "metadata", "shuttle_service::Metadata", None, None, "/" => concat!("metadata 1 http://app.localhost test ", env!("CARGO_PKG_VERSION"));
-    own_type: "own-type" "mailer", "the app's own, which implements `Resource`", None, None, "/" => "k3y ada@own-type 2";
+    own_type: "own-type" "mailer", "the app's own, which implements `Resource`", None, None, "/" => "k3y ada@own-type 2, hi all, hello ada";
 }

@@ -79,7 +79,13 @@ fn manifests_say_what_is_needed() {
     let database = r#"{"extensions":["pgcrypto"],"name":"analytics"}"#;
     assert_eq!(needs("plain-postgres"), owned(&[("database", "postgres", database)]));
     assert_eq!(needs("secrets"), owned(&[("secrets", "secrets", r#"{"required":["API_KEY"]}"#)]));
-    let parts = [("mailer.0", "secrets", "{}"), ("mailer.1", "metadata", "{}"), ("mailer.secrets", "secrets", "{}")];
+    // What is made of its options alone needs no more than the secrets that these refer to.
+    let parts = [
+        ("mailer.0", "secrets", "{}"),
+        ("mailer.1", "metadata", "{}"),
+        ("mailer.secrets", "secrets", "{}"),
+        ("personal.secrets", "secrets", "{}"),
+    ];
     assert_eq!(needs("own-type"), owned(&parts));
 }
 

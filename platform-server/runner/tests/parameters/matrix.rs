@@ -1,5 +1,5 @@
 //! The table in `docs/RESOURCES.md`: written from the cases, from what the manifests of their artifacts say, from the options
-//! that the apps use, and from the versions that they were built with.
+//! that the apps use, from the dependencies that they name, and from the versions that they were built with.
 
 use std::{fs, path::Path};
 
@@ -18,7 +18,7 @@ fn the_table_in_the_docs_is_right() {
 
 fn table() -> String {
     let mut table = String::from(
-        "\n| Parameter | From | Tested with | Feature of shuttle-service | Its own options | What the platform provides |\n|---|---|---|---|---|---|\n",
+        "\n| Parameter | From | Tested with | Feature of shuttle-service | In the app's `[dependencies]`, at least | Its own options | What the platform provides |\n|---|---|---|---|---|---|---|\n",
     );
     for case in CASES {
         table.push_str(&row(case, &artifact(case.package).manifest.resources));
@@ -34,7 +34,21 @@ fn row(case: &Case, resources: &[ResourceManifest]) -> String {
     let feature = case.feature.map(|name| format!("`{name}`")).unwrap_or_default();
     let options = options(case).iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let given: Vec<_> = resources.iter().filter(|resource| belongs(resource, case.parameter)).map(|r| given(&r.kind)).collect();
-    format!("| {ty} | {library} | {version} | {feature} | {options} | {} |\n", given.join(", "))
+    let dependencies = dependencies(case).join("<br>");
+    format!("| {ty} | {library} | {version} | {feature} | {dependencies} | {options} | {} |\n", given.join(", "))
+}
+
+/// What the app itself depends on for it: without one of these features it would not compile, or not connect.
+fn dependencies(case: &Case) -> Vec<String> {
+    if case.library.is_none() {
+        return Vec::new();
+    }
+    let manifest = fs::read_to_string(Path::new(&source(case.package)).join("Cargo.toml")).unwrap();
+    let (_, dependencies) = manifest.split_once("[dependencies]\n").unwrap();
+    let others = dependencies
+        .lines()
+        .filter(|line| !line.is_empty() && !["axum", "shuttle-service", "tokio."].iter().any(|name| line.starts_with(name)));
+    others.map(|line| format!("`{line}`")).collect()
 }
 
 /// Whether it is for this parameter: itself, or a part of it. Secrets that its options refer to are not.

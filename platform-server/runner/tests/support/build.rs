@@ -62,6 +62,7 @@ impl Artifact {
             uid: None,
             executable: false,
             resources: BTreeMap::new(),
+            env: BTreeMap::new(),
         }
     }
 

@@ -25,14 +25,27 @@ mod app {
         }
     }
 
+    /// Made of its options alone.
+    struct Limits;
+
+    impl Resource for Limits {
+        type From = ();
+        const OPTIONS: &'static [&'static str] = &["most"];
+
+        async fn make((): (), _: &Options) -> Result<Self, Error> {
+            Ok(Self)
+        }
+    }
+
     #[shuttle_service::main]
     async fn app(
+        #[resource(most = 3)] limits: Limits,
         #[resource(sender = "me@{secrets.DOMAIN}", copies = ["a", "{secrets.COPY}"], retries = -3, tls, r#type = false)] mailer: Mailer,
         #[shuttle_service::resource(cache, name = "store", extensions = [])] store: Store,
         #[shuttle_service::Postgres(name = "other")] other: Store,
         #[shuttle_service::Postgres] through: Mailer,
     ) -> shuttle_service::ShuttleAxum {
-        let _ = (mailer, store, other, through);
+        let _ = (limits, mailer, store, other, through);
         Ok(axum::Router::new())
     }
 }
