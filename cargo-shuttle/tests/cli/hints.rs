@@ -77,6 +77,7 @@ fn apply(folder: &Path, hint: &str) {
     let mut hunks: BTreeMap<PathBuf, Vec<(usize, bool, String)>> = BTreeMap::new();
     let mut lines = hint.lines().peekable();
     while let Some(line) = lines.next() {
+        let line = line.strip_prefix("and ").unwrap_or(line);
         let mut block = || {
             let mut text = String::new();
             while let Some(line) = lines.next_if(|line| line.starts_with("    ") || line.is_empty()) {
@@ -85,12 +86,11 @@ fn apply(folder: &Path, hint: &str) {
             }
             text
         };
-        if let Some(file) = line.strip_prefix("add to [dependencies] in ").or(line.strip_prefix("and add to [dependencies] in "))
-        {
+        if let Some(file) = line.strip_prefix("add to [dependencies] in ") {
             let file = folder.join(file.replace("its ", ""));
             let text = fs::read_to_string(&file).unwrap();
             fs::write(&file, text.replacen("[dependencies]\n", &format!("[dependencies]\n{}", block()), 1)).unwrap();
-        } else if let Some(file) = line.strip_prefix("and write in ") {
+        } else if let Some(file) = line.strip_prefix("write in ") {
             let (file, place) = file.split_once(", in place of ").map_or((file, None), |(file, place)| (file, Some(place)));
             let file = folder.join(file);
             let before = fs::read_to_string(&file).unwrap_or_default();

@@ -36,7 +36,7 @@ fn binaries_with_no_function_or_with_two() {
     let project = Project::new();
     std::fs::remove_file(project.app().join("src/lib.rs")).unwrap();
     project.write("app/src/main.rs", "fn main() {}\n");
-    refused(&project, &["deploy"]).says(&["no function under #[shuttle_service::main]", "write it in src/main.rs"]);
+    refused(&project, &["deploy"]).says(&["no function under #[shuttle_service::main]", "write in src/main.rs"]);
     let service = "#[shuttle_service::main]\nasync fn main() {}\n";
     project.write("app/src/main.rs", service).write("app/src/bin/other.rs", service);
     refused(&project, &["deploy"]).says(&["more than one function", "src/main.rs:1", "src/bin/other.rs:1"]);
@@ -53,11 +53,7 @@ fn no_sdk_or_one_from_a_registry() {
     let project = Project::new();
     let manifest = project.read("app/Cargo.toml");
     project.write("app/Cargo.toml", &manifest.replace("shuttle-service = { path = \"../sdk\" }", ""));
-    refused(&project, &["deploy"]).says(&[
-        "does not depend on shuttle-service",
-        "shuttle-service = {",
-        "#[shuttle_service::main]",
-    ]);
+    refused(&project, &["deploy"]).says(&["does not depend on shuttle-service", "shuttle-service = {", "axum = \"0.8\""]);
     project.write("app/Cargo.toml", &manifest.replace("{ path = \"../sdk\" }", "\"0.57\""));
     refused(&project, &["deploy"]).says(&["from a registry", "- shuttle-service = \"0.57\"", "+ shuttle-service = {"]);
 }

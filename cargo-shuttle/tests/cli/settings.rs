@@ -8,7 +8,7 @@ const SERVICE: &str = "#[shuttle_service::main]\nasync fn app() {}\n";
 fn workspace() -> Project {
     let project = Project::empty().at("ws/app");
     project
-        .write("ws/Cargo.toml", "[workspace]\nmembers = [\"*\"]\nresolver = \"2\"\n")
+        .write("ws/Cargo.toml", "[workspace]\nmembers = [\"app*\"]\nresolver = \"2\"\n")
         .write("ws/app/Cargo.toml", &(Project::member("my-app", "../../sdk") + "\n[features]\nmetrics = []\n"))
         .write("ws/app/src/lib.rs", SERVICE);
     project
@@ -58,13 +58,13 @@ fn a_workspaces_name_is_for_one_package() {
     let (project, server) = (workspace(), Server::start());
     project
         .write("ws/Shuttle.toml", "name = \"ours\"\n")
-        .write("ws/other/Cargo.toml", &Project::member("other", "../../sdk"))
-        .write("ws/other/src/lib.rs", "");
+        .write("ws/app-other/Cargo.toml", &Project::member("other", "../../sdk"))
+        .write("ws/app-other/src/lib.rs", "");
     let deploy = |arguments: &[&str]| Shuttle::new(&project, &server, &[&["deploy", "--no-follow"], arguments].concat()).run();
     deploy(&[]).ended_with(0);
     assert_eq!(server.archive().project, "ours", "the other one cannot be deployed");
 
-    project.write("ws/other/src/lib.rs", SERVICE);
+    project.write("ws/app-other/src/lib.rs", SERVICE);
     let refusal = ["`name` stands for one project", "my-app, other", "give each package a Shuttle.toml with a `name`"];
     deploy(&[]).ended_with(3).says(&refusal);
     deploy(&["--workspace"]).ended_with(3).says(&refusal);

@@ -37,7 +37,9 @@ pub(crate) fn annotate(package: &Package, base: &Path) -> String {
     if let Some(features) = manifest::features(package, &chosen, base) {
         parts.push(features);
     }
-    parts.join("\n")
+    // Nothing stands before the first one.
+    let text = parts.join("\n");
+    text.strip_prefix("and ").map_or(text.clone(), str::to_owned)
 }
 
 /// The one of several packages that is most likely meant: what is written for another platform, then what has a framework.
