@@ -6,7 +6,7 @@
 
 use std::{fs, sync::Arc};
 
-use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex, BuildKind, BuildMode, ProjectName};
+use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex, BuildKind, BuildMode, Env, ProjectName};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +78,7 @@ fn meta() -> Meta {
         features: Vec::new(),
         no_default_features: false,
         profile: None,
+        env: Env::new(),
     };
     #[expect(clippy::expect_used, reason = "a constant that is one")]
     let project: ProjectName = NAME.parse().expect("a DNS label");

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use platform_wire::{Failure, FailureKind, LogLevel, LogLine, LogSource};
+use platform_wire::{Env, Failure, FailureKind, LogLevel, LogLine, LogSource};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -25,8 +25,9 @@ use crate::{
     uids::Uids,
 };
 
-/// Variables that an app has unless it says otherwise. A panic says where it came from.
-const DEFAULT_ENV: [(&str, &str); 1] = [("RUST_BACKTRACE", "1")];
+/// Variables that an app has unless it sets the first of them. A panic says where it came from; errors that record a backtrace each
+/// time that one is made, as those of anyhow do, would make an app slower.
+const BACKTRACES: [(&str, &str); 2] = [("RUST_BACKTRACE", "1"), ("RUST_LIB_BACKTRACE", "0")];
 /// Lines of the app's log that are told with a failure.
 const LAST_LINES: usize = 20;
 
@@ -104,8 +105,7 @@ impl Launcher {
         let resources = self.provisioner.provide(meta, &built.manifest.resources).await?;
         // Those of the project may have been changed since the deployment, and are meant for it as it is now.
         let own = self.provisioner.db.env(meta.project_id).await.map_err(ProvisionError::from)?;
-        let defaults = DEFAULT_ENV.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let env = defaults.into_iter().chain(meta.index.env.clone()).chain(own).collect();
+        let env = with_backtraces(meta.index.env.clone().into_iter().chain(own).collect());
         Ok(InstanceSpec {
             project: meta.project.clone(),
             deployment: meta.id.clone(),
@@ -239,6 +239,15 @@ impl Launcher {
     }
 }
 
+fn with_backtraces(mut env: Env) -> Env {
+    if !env.contains_key(BACKTRACES[0].0) {
+        for (name, value) in BACKTRACES {
+            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+    env
+}
+
 /// An app may read its own files; other apps may not.
 fn only_for(folder: &Path, gid: u32) -> std::io::Result<()> {
     std::os::unix::fs::chown(folder, None, Some(gid))?;
@@ -248,4 +257,20 @@ fn only_for(folder: &Path, gid: u32) -> std::io::Result<()> {
 /// Folder of a deployment's own files, below the folder of all deployments.
 pub(crate) fn files(deployments: &Path, id: &str) -> PathBuf {
     deployments.join(id).join("files")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backtraces_are_on_unless_an_app_says_otherwise() {
+        let with = |variables: &[(&str, &str)]| {
+            let env = with_backtraces(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+            env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(with(&[("A", "1")]), "A=1 RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=0");
+        assert_eq!(with(&[("RUST_BACKTRACE", "full")]), "RUST_BACKTRACE=full");
+        assert_eq!(with(&[("RUST_LIB_BACKTRACE", "1")]), "RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=1");
+    }
 }
