@@ -1,6 +1,11 @@
 //! `cargo xtask test`: every test of the workspace, with what they need from the system.
 
-use std::{ffi::OsString, fs, path::Path, process::Command};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     cmd,
@@ -37,7 +42,7 @@ pub(crate) fn test(repo: &Repo, options: &Options) -> Result<()> {
 /// The same steps, as a part of `ci`.
 pub(crate) fn all(repo: &Repo, options: &Options, steps: &mut Steps) -> Result<()> {
     steps.run("Check what this machine has", || setup::setup(Scope::Run))?;
-    let bins = steps.run("Build the binaries", || repo.build_bins(false))?;
+    let bins = steps.run("Build the binaries and the tests", || build(repo))?;
     if !options.unprivileged {
         steps.run(if setup::is_root() { "Test, as root" } else { "Test" }, || cargo_test(repo, &bins, options))?;
         if options.slow {
@@ -56,6 +61,13 @@ pub(crate) fn all(repo: &Repo, options: &Options, steps: &mut Steps) -> Result<(
         return Ok(());
     }
     steps.run("End-to-end tests, as an ordinary user", || unprivileged::test(repo, &bins, options))
+}
+
+/// Builds everything with one set of features. A build of the binaries alone has others, as what only tests depend on does
+/// not count there, and would compile most dependencies a second time.
+fn build(repo: &Repo) -> Result<PathBuf> {
+    cmd::run(repo.cargo().args(["build", "--workspace", "--all-targets", "--locked"]))?;
+    Ok(repo.bins(false))
 }
 
 fn cargo_test(repo: &Repo, bins: &Path, options: &Options) -> Result<()> {
