@@ -265,10 +265,18 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         logs: logs.clone(),
         start_timeout: limits.start(),
     });
+    let builds = data.join("builds");
+    let layers = sandbox.can_overlay(&builds, uids.fetch()).await?;
+    let dependencies = match &layers {
+        Ok(()) => "builds: compiled dependencies are shared by overlay mounts".to_owned(),
+        Err(why) => {
+            format!("builds: compiled dependencies are copied for each project, as overlay mounts do not work here ({why})")
+        }
+    };
     let builder = Builder {
         sandbox: sandbox.clone(),
         uids,
-        folders: BuildFolders::new(data.join("builds"), limits.max_build_folders_bytes),
+        folders: BuildFolders::new(builds, limits.max_build_folders_bytes).in_layers(layers.is_ok()),
         registry: Registry::new(cargo_home, limits.max_registry_bytes),
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),
@@ -319,7 +327,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         archive_limits: ArchiveLimits { unpacked_bytes: limits.max_unpacked_bytes, ..ArchiveLimits::default() },
         archives,
         deployments: data.join("deployments"),
-        protections: sandbox.tier().describe(),
+        protections: [sandbox.tier().describe(), vec![dependencies]].concat(),
         stop: stop.clone(),
     });
     Ok(Assembled { api, routes, queue: queue_task, admin_key_file })

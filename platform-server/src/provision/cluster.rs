@@ -96,7 +96,7 @@ impl OwnCluster {
 
     fn spec(&self, program: PathBuf, args: Vec<String>) -> Spec {
         // The same paths inside as outside: the socket's is part of what apps are told.
-        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
+        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write, upon: None };
         let mut mounts = vec![same(&self.folder, true), same(&self.sockets, true)];
         if let Some(root) = program.ancestors().nth(2).filter(|root| !root.starts_with("/usr")) {
             mounts.push(same(root, false));

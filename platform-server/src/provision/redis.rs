@@ -118,7 +118,7 @@ impl RedisServers {
         fs::write(&config, configuration(&folder, socket, &row.password))?;
         chown(&config, None, uid)?;
         fs::set_permissions(&config, fs::Permissions::from_mode(0o640))?;
-        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
+        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write, upon: None };
         let (asked, password) = (socket.to_path_buf(), row.password.clone());
         Ok(Definition {
             name: match row.instance.as_str() {
