@@ -110,8 +110,10 @@ impl RedisServers {
             chown(path, uid, uid)?;
         }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        // The app has another uid; what it needs beyond reaching the socket is the password.
-        fs::set_permissions(socket_folder, fs::Permissions::from_mode(0o711))?;
+        // The app has another uid, and its own group. Nobody else gets to the socket: whoever does has one of Redis' places,
+        // with or without the password.
+        chown(socket_folder, None, self.uids.app(project_id))?;
+        fs::set_permissions(socket_folder, fs::Permissions::from_mode(0o710))?;
         fs::set_permissions(&outer, fs::Permissions::from_mode(0o711))?;
         let config = outer.join("redis.conf");
         private_file(&config)?;
