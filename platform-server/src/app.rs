@@ -5,7 +5,10 @@ use std::{
     net::SocketAddr,
     os::unix::fs::chown,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -20,18 +23,19 @@ use crate::{
     archive::ArchiveLimits,
     artifact::ArtifactStore,
     build::{
-        BuildFolders, Builder, Registry,
+        BuildFolders, Builder, Registry, blocking,
         toolchain::{ToolchainError, Toolchains},
     },
-    config::{Limits, Output, Serve},
+    config::{Output, Serve},
     data_dir::{self, DataDir, DataDirError},
     db::{Db, DbError},
     deployment::{
         Driver, EventStore,
         idle::IdleWork,
-        instances::{Grace, Instances},
+        instances::Instances,
         launcher::Launcher,
         queue,
+        restore::Rebuilt,
         retention::{InUse, Retention},
         taken_up::TakenUp,
         under_way::UnderWay,
@@ -41,6 +45,7 @@ use crate::{
     process::Spawner,
     provision::{OwnCluster, PersistFolders, Postgres, PostgresSource, Provisioner, RedisServers},
     proxy::{self, Routes},
+    reserve::Reserve,
     sandbox::Sandbox,
     stored::Stored,
     supervisor::local::LocalSupervisor,
@@ -108,6 +113,11 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let runner = runner(&config)?;
     let files = allow_open_files();
     let data = DataDir::open(&config.data_dir.clone().map_or_else(|| data_dir::default_path(root), Ok)?, root)?;
+    let reserve = Reserve::new(data.path(), config.limits.disk_reserve_bytes);
+    // Before the database is opened, which writes a little.
+    if reserve.give_up_if_low()? {
+        tracing::warn!("the disk is full: the room that is kept for that is used to start");
+    }
     let db = Db::open(&data.join("platform.db"))?;
     let range = if root { Some(uid_range(&db, &data).await?) } else { None };
     let uids = range.as_ref().map_or(Uids::none(), UidRange::uids);
@@ -124,21 +134,35 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
         config: &config,
         data: &data,
         db,
+        reserve,
         uids,
         spawner,
         sandbox: &sandbox,
         runner,
         proxy: proxy_listener.local_addr()?,
         stop: &stop,
-        files,
     })
     .await?;
     let driver = Arc::clone(&parts.api.driver);
     for line in &parts.api.protections {
         tracing::info!("{line}");
     }
-    driver.recover().await?;
+    let power_lost = data.power_was_lost()?;
+    if power_lost {
+        tracing::warn!(
+            "the machine was started anew and the last server had not ended: deployments are made whole again from their archives; should builds fail, clear their folders (platform-server cache --clear)"
+        );
+    }
+    driver.recover(power_lost).await?;
+    driver.keep_room().await;
+    // Only now: until here, what may be damaged may still be.
+    if let Err(error) = data.note_running() {
+        tracing::warn!(%error, "it cannot be noted that a server runs: a loss of power would not be seen");
+    }
     driver.sweep();
+    for warning in driver.warnings().await {
+        tracing::warn!("{warning}");
+    }
 
     let (proxy_config, api_config) = (config.proxy_config(files), config.api_config(files));
     if proxy_config.clients.max_connections < config.limits.max_connections {
@@ -152,6 +176,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let proxy = tokio::spawn(proxy::run(proxy_listener, Arc::clone(&parts.routes), proxy_config, stop.clone().cancelled_owned()));
     let router = http::router(parts.api);
     let api = tokio::spawn(http::serve(api_listener, router, api_config, stop.clone().cancelled_owned()));
+    let rebuilding = tokio::spawn(Arc::clone(&driver).rebuild_damaged());
     let building = tokio::spawn(Arc::clone(&driver).run(parts.queue));
     let optimising = tokio::spawn(Arc::clone(&driver).optimise_when_idle(config.limits.optimise()));
     let warming = tokio::spawn(Arc::clone(&driver).warm_up_when_idle(config.limits.warm_up()));
@@ -161,13 +186,25 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     tracing::info!("stopping; apps may finish their requests");
     stop.cancel();
     // First what brings requests in, then what answers them, then what those need.
-    let _ = tokio::join!(proxy, building, optimising, warming);
+    let _ = tokio::join!(proxy, building, rebuilding, optimising, warming);
     driver.instances.stop().await;
     driver.launcher.provisioner.stop().await;
     let _ = api.await;
+    end(&data).await;
     tracing::info!("stopped");
     drop(range);
     Ok(())
+}
+
+/// Writes everything to the disk, if that does not take too long: else the next server looks whether it is there.
+async fn end(data: &DataDir) {
+    const LONGEST: Duration = Duration::from_secs(10);
+    let root = data.path().to_path_buf();
+    match tokio::time::timeout(LONGEST, blocking(move || DataDir::note_ended(&root))).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the end could not be noted"),
+        Err(_) => tracing::warn!("the disk is slow: not everything is written to it yet"),
+    }
 }
 
 /// Each proxied connection takes two descriptors, and the usual soft limit is 1024. Returns how many there may be.
@@ -203,14 +240,13 @@ struct Parts<'a> {
     config: &'a Serve,
     data: &'a DataDir,
     db: Db,
+    reserve: Reserve,
     uids: Uids,
     spawner: Spawner,
     sandbox: &'a Sandbox,
     runner: PathBuf,
     proxy: SocketAddr,
     stop: &'a CancellationToken,
-    /// That may be open at a time.
-    files: usize,
 }
 
 /// What [`assemble`] makes.
@@ -223,7 +259,7 @@ struct Assembled {
 
 /// Makes every part and connects them. Nothing runs yet.
 async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
-    let Parts { config, data, db, uids, spawner, sandbox, runner, proxy, stop, files } = parts;
+    let Parts { config, data, db, reserve, uids, spawner, sandbox, runner, proxy, stop } = parts;
     let limits = &config.limits;
     let known = db.deployment_ids().await?;
     data.remove_unfinished(|id| known.contains(id))?;
@@ -246,14 +282,13 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         provisioner: Provisioner {
             db: db.clone(),
             postgres: Postgres::new(
-                postgres_source(config, data, sandbox, uids, files)?,
+                postgres_source(config, data, sandbox, uids)?,
                 config.postgres_extensions.clone(),
-                limits.postgres(),
+                limits.database(),
             ),
             redis: RedisServers::new(sandbox.clone(), data.join("redis"), data.run.join("redis"), uids),
             persist: PersistFolders::new(data.join("persist"), uids),
             vault,
-            uids,
         },
         supervisor: Arc::new(LocalSupervisor {
             spawner,
@@ -269,24 +304,17 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         logs: logs.clone(),
         start_timeout: limits.start(),
     });
-    let builds = data.join("builds");
-    let layers = sandbox.can_overlay(&builds, uids.fetch()).await?;
-    let dependencies = match &layers {
-        Ok(()) => "builds: compiled dependencies are shared by overlay mounts".to_owned(),
-        Err(why) => {
-            format!("builds: compiled dependencies are copied for each project, as overlay mounts do not work here ({why})")
-        }
-    };
     let builder = Builder {
         sandbox: sandbox.clone(),
         uids,
-        folders: BuildFolders::new(builds, limits.max_build_folders_bytes).in_layers(layers.is_ok()),
+        folders: BuildFolders::new(data.join("builds"), limits.max_build_folders_bytes),
         registry: Registry::new(cargo_home, limits.max_registry_bytes),
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),
         limits: limits.clone(),
     };
     let (queue, queue_task) = queue::queue();
+    let archive_limits = ArchiveLimits { unpacked_bytes: limits.max_unpacked_bytes, ..ArchiveLimits::default() };
     let archives = Stored::new(data.join("archives"), "tar.gz");
     let retention = Arc::new(Retention {
         db: db.clone(),
@@ -303,7 +331,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         Arc::clone(&launcher),
         Arc::clone(&routes),
         retention.in_use.clone(),
-        Grace { requests: limits.grace(), end: Duration::from_secs(limits.stop_grace) },
+        limits.grace(),
         Duration::from_secs(limits.max_restart_delay),
         limits.optimise().is_some(),
     );
@@ -317,6 +345,10 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         retention,
         under_way: UnderWay::new(stop.clone()),
         taken_up: TakenUp::new(db.clone()),
+        rebuilt: Rebuilt::default(),
+        archive_limits: archive_limits.clone(),
+        unreadable: AtomicUsize::new(0),
+        reserve,
         idle: IdleWork::default(),
         not_stored: Mutex::default(),
         swaps: Mutex::default(),
@@ -328,22 +360,16 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         driver,
         logs,
         limits: limits.clone(),
-        archive_limits: ArchiveLimits { unpacked_bytes: limits.max_unpacked_bytes, ..ArchiveLimits::default() },
+        archive_limits,
         archives,
         deployments: data.join("deployments"),
-        protections: [sandbox.tier().describe(), vec![dependencies]].concat(),
+        protections: sandbox.tier().describe(),
         stop: stop.clone(),
     });
     Ok(Assembled { api, routes, queue: queue_task, admin_key_file })
 }
 
-fn postgres_source(
-    config: &Serve,
-    data: &DataDir,
-    sandbox: &Sandbox,
-    uids: Uids,
-    files: usize,
-) -> Result<PostgresSource, AppError> {
+fn postgres_source(config: &Serve, data: &DataDir, sandbox: &Sandbox, uids: Uids) -> Result<PostgresSource, AppError> {
     match &config.postgres_url {
         Some(url) => {
             // The parser's own message does not repeat the URL, which has a password in it.
@@ -352,8 +378,7 @@ fn postgres_source(
         }
         None => {
             let (folder, sockets) = (data.join("postgres"), data.run.join("postgres"));
-            let through = u32::try_from(Limits::gate(files)).unwrap_or(u32::MAX);
-            Ok(PostgresSource::Own(OwnCluster::new(sandbox.clone(), folder, sockets, uids.postgres(), through)))
+            Ok(PostgresSource::Own(OwnCluster::new(sandbox.clone(), folder, sockets, uids.postgres())))
         }
     }
 }

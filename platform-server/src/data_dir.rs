@@ -10,10 +10,13 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
-use crate::deployment::Digest;
+use crate::{deployment::Digest, stored::persist};
 
 /// Longest path of a socket that the kernel takes, in bytes, less what is below the run directory.
 const MAX_RUN_DIR: usize = 107 - "/redis/app_0123456789abcdef/redis.sock".len();
+
+/// The file that says since which start of the machine a server runs. One that ends as it should removes it.
+const RUNNING: &str = "running";
 
 /// A data directory that this server holds.
 #[derive(Debug)]
@@ -154,10 +157,41 @@ impl DataDir {
         let key = crate::provision::secret(32)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
         writeln!(file, "{key}")?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
+        persist(file, &path)?;
         Ok((path, key))
     }
+
+    /// Whether the machine has lost what was not yet on the disk: it was started anew, and the last server had not ended as it
+    /// should.
+    pub(crate) fn power_was_lost(&self) -> io::Result<bool> {
+        match fs::read_to_string(self.join(RUNNING)) {
+            Ok(boot) => Ok(boot != boot_id()?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that a server runs since this start of the machine.
+    pub(crate) fn note_running(&self) -> io::Result<()> {
+        let (path, boot) = (self.join(RUNNING), boot_id()?);
+        if fs::read_to_string(&path).is_ok_and(|noted| noted == boot) {
+            return Ok(());
+        }
+        let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
+        file.write_all(boot.as_bytes())?;
+        persist(file, &path)
+    }
+
+    /// Writes everything to the disk, and notes that none runs any more.
+    pub(crate) fn note_ended(root: &Path) -> io::Result<()> {
+        rustix::fs::syncfs(File::open(root)?)?;
+        fs::remove_file(root.join(RUNNING))
+    }
+}
+
+/// What the kernel calls the time since it was started.
+fn boot_id() -> io::Result<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
 }
 
 /// Opens a file that its owner alone may read, making it if it is missing.
@@ -233,6 +267,23 @@ mod tests {
         let error = enterable_by_others(&fs::canonicalize(&inside).unwrap()).unwrap_err();
         assert!(matches!(&error, DataDirError::Closed { folder, .. } if folder.ends_with("closed")), "{error}");
         assert!(error.hint().unwrap().contains("chmod o+x"));
+    }
+
+    #[test]
+    fn a_loss_of_power_is_one_that_no_server_has_ended_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir { root: folder.path().to_path_buf(), run: PathBuf::new(), _lock: tempfile::tempfile().unwrap() };
+        assert!(!data.power_was_lost().unwrap());
+        data.note_running().unwrap();
+        // Killed, or still there: what it wrote is in the kernel's memory at least.
+        assert!(!data.power_was_lost().unwrap());
+        fs::write(folder.path().join(RUNNING), "another").unwrap();
+        assert!(data.power_was_lost().unwrap());
+        data.note_running().unwrap();
+        assert!(!data.power_was_lost().unwrap());
+        DataDir::note_ended(folder.path()).unwrap();
+        assert!(!data.power_was_lost().unwrap());
+        assert!(!folder.path().join(RUNNING).exists());
     }
 
     #[test]

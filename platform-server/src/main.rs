@@ -18,6 +18,7 @@ mod logs;
 mod process;
 mod provision;
 mod proxy;
+mod reserve;
 mod sandbox;
 mod stored;
 mod supervisor;

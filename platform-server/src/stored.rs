@@ -1,15 +1,41 @@
-//! Files named by their digest: stored once, however many refer to them, and removed when nobody does.
+//! Files that outlive a loss of power, and among them those named by their digest: stored once, however many refer to them,
+//! and removed when nobody does.
 
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io,
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
 use crate::deployment::Digest;
+
+/// Puts a file in its place, in the place of one that is there. When this returns, content and name are on the disk.
+pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    #[expect(clippy::disallowed_methods, reason = "the one place that does what has to be done around it")]
+    file.persist(path).map_err(|error| error.error)?;
+    sync_folder_of(path)
+}
+
+/// As [`persist`], but a file that is there stays, and is an error.
+pub(crate) fn persist_new(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    #[expect(clippy::disallowed_methods, reason = "the one place that does what has to be done around it")]
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder_of(path)
+}
+
+/// A name is in its folder, and that has to be written as well.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
 
 /// A folder of such files.
 #[derive(Debug, Clone)]
@@ -30,19 +56,33 @@ impl Stored {
     }
 
     /// A file to be stored later. Should that not come, it goes by itself.
-    pub(crate) fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
-        tempfile::NamedTempFile::new_in(&self.folder)
+    pub(crate) fn temporary(&self) -> io::Result<NamedTempFile> {
+        NamedTempFile::new_in(&self.folder)
     }
 
-    /// Puts the file in its place, unless the same is there already. Its time is that of now in any case.
-    pub(crate) fn store(&self, file: tempfile::NamedTempFile, digest: &Digest) -> io::Result<()> {
+    /// Puts the file in its place, unless the same is there already; what is there may be damaged. Its time is that of now
+    /// in any case.
+    pub(crate) fn store(&self, file: NamedTempFile, digest: &Digest) -> io::Result<()> {
         let path = self.path(digest);
         let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !path.exists() {
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
+        if !same(file.path(), &path)? {
+            persist(file, &path)?;
         }
         File::open(path)?.set_modified(SystemTime::now())
+    }
+
+    /// Whether the file is there; with `compare`, also whether its content is that of the digest.
+    pub(crate) fn is_whole(&self, digest: &Digest, compare: bool) -> io::Result<bool> {
+        let mut file = match File::open(self.path(digest)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        if !compare {
+            return Ok(file.metadata()?.len() > 0);
+        }
+        let mut hash = Sha256::new();
+        io::copy(&mut file, &mut hash)?;
+        Ok(Digest::new(&hash.finalize()) == *digest)
     }
 
     /// Removes what is not `kept`, if it was stored before this time.
@@ -59,6 +99,28 @@ impl Stored {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether there are two files, of one content.
+fn same(one: &Path, other: &Path) -> io::Result<bool> {
+    let open = |path| File::open(path).map(BufReader::new);
+    let mut other = match open(other) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    let mut one = open(one)?;
+    loop {
+        let (a, b) = (one.fill_buf()?, other.fill_buf()?);
+        let length = a.len().min(b.len());
+        if a[..length] != b[..length] || (length == 0 && a.len() != b.len()) {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(true);
+        }
+        one.consume(length);
+        other.consume(length);
     }
 }
 
@@ -85,11 +147,53 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "all of them are new");
         let past = now - Duration::from_secs(120);
         File::open(stored.path(&digests[1])).unwrap().set_modified(past).unwrap();
-        stored.store(stored.temporary().unwrap(), &digests[1]).unwrap();
+        let mut again = stored.temporary().unwrap();
+        again.write_all(b"content").unwrap();
+        stored.store(again, &digests[1]).unwrap();
         stored.remove_stale(&kept, now - Duration::from_secs(60)).unwrap();
         assert_eq!(fs::read_to_string(stored.path(&digests[1])).unwrap(), "content", "stored again, it is new, and the same");
         stored.remove_stale(&kept, SystemTime::now() + Duration::from_secs(60)).unwrap();
         assert!(stored.path(&digests[0]).exists() && !stored.path(&digests[1]).exists());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_damaged_file_is_seen_and_replaced_when_it_is_stored_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let stored = Stored::new(folder.path().to_path_buf(), "so");
+        let digest = Digest::new(&Sha256::digest(b"content"));
+        let store = || {
+            let mut file = stored.temporary().unwrap();
+            file.write_all(b"content").unwrap();
+            stored.store(file, &digest).unwrap();
+        };
+        let whole = || [false, true].map(|compare| stored.is_whole(&digest, compare).unwrap());
+        assert_eq!(whole(), [false, false]);
+        store();
+        assert_eq!(whole(), [true, true]);
+        for damaged in ["contend", "conten", "contents", ""] {
+            fs::write(stored.path(&digest), damaged).unwrap();
+            assert_eq!(whole(), [!damaged.is_empty(), false], "{damaged}");
+            store();
+            assert_eq!(whole(), [true, true], "{damaged}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_must_be_new_replaces_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let file = |text: &str| {
+            let mut file = NamedTempFile::new_in(folder.path()).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        persist_new(file("one"), &path).unwrap();
+        assert!(persist_new(file("two"), &path).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        persist(file("three"), &path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use crate::{
     db::{Db, DbError},
     provision::{random, secret},
+    stored::persist_new,
 };
 
 /// First byte of what is sealed.
@@ -210,9 +211,7 @@ fn make(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     writeln!(file, "{}", secret(KEY)?)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    fs::File::open(folder)?.sync_all()
+    persist_new(file, path)
 }
 
 #[cfg(test)]

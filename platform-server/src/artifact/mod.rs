@@ -74,6 +74,12 @@ impl ArtifactStore {
         self.files.remove_stale(kept, before)
     }
 
+    /// Whether the artifact is there; with `compare`, also whether it is what was stored. One that cannot be read is not.
+    pub(crate) async fn is_whole(&self, digest: &Digest, compare: bool) -> bool {
+        let (files, wanted) = (self.files.clone(), digest.clone());
+        blocking(move || files.is_whole(&wanted, compare)).await.unwrap_or(false)
+    }
+
     /// Copies `file`, a path below `target`, into the store.
     ///
     /// The target folder belongs to the build, which may have left a link there to something that only the server can

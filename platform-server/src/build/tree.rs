@@ -98,6 +98,7 @@ fn replace(from: &Path, to: &Path) -> io::Result<()> {
     let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
     io::copy(&mut File::open(from)?, &mut temporary)?;
     temporary.as_file().set_permissions(fs::metadata(from)?.permissions())?;
+    #[expect(clippy::disallowed_methods, reason = "what is lost of a build tree is found and copied again")]
     temporary.persist(to)?;
     Ok(())
 }

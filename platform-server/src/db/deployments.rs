@@ -1,6 +1,9 @@
 //! Rows of `project` and `deployment`.
 
-use platform_wire::{ArchiveIndex, BuildMode, ProjectName, Resource, State};
+#[cfg(test)]
+mod tests;
+
+use platform_wire::{ArchiveIndex, BuildMode, Failure, FailureKind, ProjectName, Resource, State};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Db, DbError, ResourceRow, now_ms, resources};
@@ -24,6 +27,18 @@ pub(crate) struct NewDeployment {
     /// The set of secrets that it names, if it names one.
     pub(crate) secrets: Option<String>,
     pub(crate) build: BuildMode,
+}
+
+/// A row that this server cannot read: a newer one has written it, or something has damaged it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) id: String,
+    pub(crate) project: String,
+    pub(crate) state: String,
+    pub(crate) archive: String,
+    pub(crate) created_at_ms: i64,
+    pub(crate) updated_at_ms: i64,
+    pub(crate) why: String,
 }
 
 const SELECT: &str = "SELECT d.*, p.name AS project_name FROM deployment d JOIN project p ON p.id = d.project_id";
@@ -84,14 +99,36 @@ fn optimised(row: &Row<'_>, build: BuildMode) -> Result<Optimised, DbError> {
     })
 }
 
-fn select(db: &Connection, rest: &str, params: impl rusqlite::Params) -> Result<Vec<Deployment>, DbError> {
+/// Every row for itself: one that cannot be read must not hide the others.
+fn select_each(
+    db: &Connection,
+    rest: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<Result<Deployment, Unreadable>>, DbError> {
     let mut statement = db.prepare(&format!("{SELECT} {rest}"))?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(deployment(row)?);
+        found.push(match deployment(row) {
+            Ok(deployment) => Ok(deployment),
+            Err(error) => Err(Unreadable {
+                id: row.get("id")?,
+                project: row.get("project_name")?,
+                state: row.get("state")?,
+                archive: row.get("archive")?,
+                created_at_ms: row.get("created_at")?,
+                updated_at_ms: row.get("updated_at")?,
+                why: error.to_string(),
+            }),
+        });
     }
     Ok(found)
+}
+
+/// All of them, or the first that cannot be read.
+fn select(db: &Connection, rest: &str, params: impl rusqlite::Params) -> Result<Vec<Deployment>, DbError> {
+    let found = select_each(db, rest, params)?.into_iter();
+    found.map(|row| row.map_err(|unreadable| DbError::Unreadable(Box::new(unreadable)))).collect()
 }
 
 /// Writes `to` over the row, provided that it is still in the state `from`.
@@ -136,6 +173,29 @@ fn deployed(found: Vec<Deployment>) -> Option<Deployed> {
     })
 }
 
+impl Unreadable {
+    /// As a client sees it.
+    pub(crate) fn to_wire(&self, project: ProjectName, url: String) -> platform_wire::Deployment {
+        let failure = Failure {
+            kind: FailureKind::Internal,
+            message: format!("the server cannot read what it has stored of this deployment: {}", self.why),
+            hint: Some("deploy again; or run the platform-server that stored it, if that was a newer one".to_owned()),
+            exit_status: None,
+            log: Vec::new(),
+        };
+        platform_wire::Deployment {
+            id: self.id.clone(),
+            project,
+            state: State::Error,
+            url,
+            archive_digest: self.archive.clone(),
+            failure: Some(failure),
+            created_at_ms: self.created_at_ms.unsigned_abs(),
+            updated_at_ms: self.updated_at_ms.unsigned_abs(),
+        }
+    }
+}
+
 impl Db {
     /// Stores a deployment in its first state; makes its project, or takes it back from deletion, if need be.
     pub(crate) async fn create_deployment(&self, new: NewDeployment) -> Result<Queued, DbError> {
@@ -170,23 +230,21 @@ impl Db {
         self.call(move |db| swap(db, from, &to)).await
     }
 
-    /// `loaded` becomes what the project serves, and what it served until now goes back to `Built`: in one step.
-    pub(crate) async fn go_live(&self, loaded: Loaded) -> Result<(Deployed, Option<Built>), DbError> {
+    /// `loaded` becomes what the project serves, and what it served until now goes back to `Built`: in one step, and also
+    /// where that cannot be read.
+    pub(crate) async fn go_live(&self, loaded: Loaded) -> Result<Deployed, DbError> {
         self.call(move |db| {
             let transaction = db.transaction()?;
-            let old = serving(&transaction, loaded.built.meta.project_id)?;
-            let old = match old {
-                Some(old) => {
-                    let built = old.built.superseded(loaded.built.meta.id.clone());
-                    swap(&transaction, State::Deployed, &Deployment::Built(built.clone()))?;
-                    Some(built)
-                }
-                None => None,
-            };
+            let meta = &loaded.built.meta;
+            transaction.execute(
+                "UPDATE deployment SET state = 'built', superseded_by = ?2, updated_at = ?3
+                 WHERE project_id = ?1 AND state = 'deployed'",
+                params![meta.project_id, meta.id, now_ms()],
+            )?;
             let deployed = loaded.deployed();
             swap(&transaction, State::Loaded, &Deployment::Deployed(deployed.clone()))?;
             transaction.commit()?;
-            Ok((deployed, old))
+            Ok(deployed)
         })
         .await
     }
@@ -201,6 +259,32 @@ impl Db {
     pub(crate) async fn put_back(&self, seq: i64) -> Result<(), DbError> {
         let sql = "UPDATE deployment SET taken_up = max(taken_up - 1, 0) WHERE seq = ?1";
         self.call(move |db| Ok(db.execute(sql, [seq]).map(drop)?)).await
+    }
+
+    /// A deployment whose artifact is gone goes back to where it is built.
+    pub(crate) async fn requeue(&self, seq: i64, from: State) -> Result<Queued, DbError> {
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            let changed = transaction.execute(
+                "UPDATE deployment SET state = 'queued', artifact = NULL, manifest = NULL, superseded_by = NULL,
+                        optimised = NULL, optimised_failure = NULL, updated_at = ?3
+                 WHERE seq = ?1 AND state = ?2",
+                params![seq, from.as_str(), now_ms()],
+            )?;
+            let Some(Deployment::Queued(queued)) =
+                select(&transaction, "WHERE d.seq = ?1", [seq])?.pop().filter(|_| changed == 1)
+            else {
+                return Err(DbError::Changed);
+            };
+            transaction.commit()?;
+            Ok(queued)
+        })
+        .await
+    }
+
+    /// The optimised artifact is gone: it is to be made again.
+    pub(crate) async fn forget_optimised(&self, seq: i64) -> Result<(), DbError> {
+        self.call(move |db| Ok(db.execute("UPDATE deployment SET optimised = NULL WHERE seq = ?1", [seq]).map(drop)?)).await
     }
 
     /// Stores how the optimised build of what is deployed ended. [`DbError::Changed`] when it does not serve any more.
@@ -220,13 +304,13 @@ impl Db {
     /// What serves and still waits for its optimised build; the one that has waited longest.
     pub(crate) async fn to_optimise(&self) -> Result<Option<Built>, DbError> {
         self.call(|db| {
-            let found = select(
+            let found = select_each(
                 db,
                 "WHERE d.state = 'deployed' AND d.build = 'both' AND d.optimised IS NULL AND d.optimised_failure IS NULL
-                 ORDER BY d.updated_at LIMIT 1",
+                 ORDER BY d.updated_at",
                 [],
             )?;
-            Ok(deployed(found).map(|deployed| deployed.built))
+            Ok(deployed(found.into_iter().flatten().collect()).map(|deployed| deployed.built))
         })
         .await
     }
@@ -243,7 +327,12 @@ impl Db {
         self.call(move |db| {
             let transaction = db.transaction()?;
             let Some(project) = find_project(&transaction, &project)? else { return Ok(None) };
-            let Some(serving) = serving(&transaction, project.id)? else { return Ok(None) };
+            let serving = match serving(&transaction, project.id) {
+                Ok(Some(serving)) => serving,
+                // It is not known what that is made of.
+                Ok(None) | Err(DbError::Unreadable(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            };
             let secrets = super::secrets::choose(&transaction, project.id, secrets)?;
             let newer: bool = transaction.query_row(
                 &format!("SELECT EXISTS (SELECT 1 FROM deployment WHERE project_id = ?1 AND seq > ?2 AND {UNDER_WAY})"),
@@ -290,7 +379,10 @@ impl Db {
             let mut rows = statement.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                found.push(project(row)?);
+                match project(row) {
+                    Ok(project) => found.push(project),
+                    Err(error) => tracing::error!(%error, "a project is left out"),
+                }
             }
             Ok(found)
         })
@@ -302,8 +394,15 @@ impl Db {
     }
 
     /// The newest deployments of a project, newest first.
-    pub(crate) async fn deployments(&self, project_id: i64, most: u32) -> Result<Vec<Deployment>, DbError> {
-        self.call(move |db| select(db, "WHERE d.project_id = ?1 ORDER BY d.seq DESC LIMIT ?2", params![project_id, most])).await
+    pub(crate) async fn deployments(&self, project_id: i64, most: u32) -> Result<Vec<Result<Deployment, Unreadable>>, DbError> {
+        self.call(move |db| select_each(db, "WHERE d.project_id = ?1 ORDER BY d.seq DESC LIMIT ?2", params![project_id, most]))
+            .await
+    }
+
+    /// Age and id of what the project serves, whether it can be read or not.
+    pub(crate) async fn serving_age(&self, project_id: i64) -> Result<Option<(i64, String)>, DbError> {
+        let sql = "SELECT seq, id FROM deployment WHERE project_id = ?1 AND state = 'deployed'";
+        self.call(move |db| Ok(db.query_row(sql, [project_id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)).await
     }
 
     /// What the project serves.
@@ -326,8 +425,8 @@ impl Db {
     }
 
     /// Every deployment that is not at rest, oldest first: what a server that starts has to take up.
-    pub(crate) async fn unfinished(&self) -> Result<Vec<Deployment>, DbError> {
-        self.call(|db| select(db, &format!("WHERE d.state = 'deployed' OR {UNDER_WAY} ORDER BY d.seq"), [])).await
+    pub(crate) async fn unfinished(&self) -> Result<Vec<Result<Deployment, Unreadable>>, DbError> {
+        self.call(|db| select_each(db, &format!("WHERE d.state = 'deployed' OR {UNDER_WAY} ORDER BY d.seq"), [])).await
     }
 }
 
@@ -335,91 +434,4 @@ fn find_project(db: &Connection, name: &ProjectName) -> Result<Option<ProjectRow
     let mut statement = db.prepare("SELECT * FROM project WHERE name = ?1 AND deleted_at IS NULL")?;
     let found = statement.query_row([name.as_str()], |row| Ok(project(row))).optional()?;
     found.transpose()
-}
-
-#[cfg(test)]
-mod tests {
-    use platform_wire::{Failure, FailureKind};
-    use shuttle_abi::{Kind, Listen, Manifest, ServiceManifest, Settings};
-
-    use super::*;
-
-    fn digest(byte: u8) -> Digest {
-        Digest::new(&[byte; 32])
-    }
-
-    async fn queued(db: &Db, id: &str, archive: u8) -> Queued {
-        let index = r#"{"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
-            "sdk_version": "0.1.0", "cli_version": "0.1.0"}"#;
-        db.create_deployment(NewDeployment {
-            id: id.into(),
-            project: "app".parse().unwrap(),
-            archive: digest(archive),
-            index: serde_json::from_str(index).unwrap(),
-            secrets: None,
-            build: BuildMode::Both,
-        })
-        .await
-        .unwrap()
-    }
-
-    async fn live(db: &Db, id: &str, archive: u8) -> Built {
-        let settings = Settings::default();
-        let service = ServiceManifest { framework: "axum".into(), kind: Kind::Http, listen: Listen::Unix, settings };
-        let manifest = Manifest { manifest: 2, sdk: String::new(), crate_name: "app".into(), service, resources: Vec::new() };
-        let built = queued(db, id, archive).await.built(digest(archive), manifest);
-        db.swap(State::Queued, Deployment::Built(built.clone())).await.unwrap();
-        db.swap(State::Built, Deployment::Loaded(built.clone().loaded())).await.unwrap();
-        db.go_live(built.loaded()).await.unwrap().0.built
-    }
-
-    fn open() -> (tempfile::TempDir, Db) {
-        let folder = tempfile::tempdir().unwrap();
-        let db = Db::open(&folder.path().join("platform.db")).unwrap();
-        (folder, db)
-    }
-
-    #[tokio::test]
-    async fn what_serves_is_the_same_unless_something_newer_is_on_its_way() {
-        let (_folder, db) = open();
-        let same = async |archive, build| {
-            let found = db.same("app".parse().unwrap(), digest(archive), None, build).await.unwrap();
-            found.map(|serving| serving.built.meta.id)
-        };
-        assert_eq!(same(1, BuildMode::Both).await, None);
-        live(&db, "a", 1).await;
-        assert_eq!(same(1, BuildMode::Both).await.as_deref(), Some("a"));
-        assert_eq!((same(2, BuildMode::Both).await, same(1, BuildMode::Fast).await), (None, None));
-        // The older one is wanted back: it has to come after the newer one.
-        let newer = queued(&db, "b", 2).await;
-        assert_eq!(same(1, BuildMode::Both).await, None);
-        let failure = Failure { kind: FailureKind::Build, message: "no".into(), hint: None, exit_status: None, log: Vec::new() };
-        db.swap(State::Queued, Deployment::Error(newer.failed(failure))).await.unwrap();
-        assert_eq!(same(1, BuildMode::Both).await.as_deref(), Some("a"));
-        let project = db.project("app".parse().unwrap()).await.unwrap().unwrap();
-        db.add_secrets(project.id, "s1".into(), vec![1]).await.unwrap();
-        assert_eq!(same(1, BuildMode::Both).await, None, "it would get the new secrets");
-    }
-
-    #[tokio::test]
-    async fn an_optimised_build_is_wanted_once_and_only_of_what_serves() {
-        let (_folder, db) = open();
-        let older = live(&db, "a", 1).await;
-        let newer = live(&db, "b", 2).await;
-        assert_eq!(db.to_optimise().await.unwrap().map(|built| built.meta.id).as_deref(), Some("b"));
-        assert!(matches!(db.set_optimised(older.meta.seq, Ok(digest(3))).await, Err(DbError::Changed)));
-        db.set_optimised(newer.meta.seq, Ok(digest(4))).await.unwrap();
-        assert!(db.to_optimise().await.unwrap().is_none());
-        assert_eq!(db.serving(newer.meta.project_id).await.unwrap().unwrap().built.best().0, &digest(4));
-        // Both are needed: the one is what the other falls back to.
-        let kept = db.kept_files().await.unwrap().artifacts;
-        assert!([2, 4].into_iter().all(|byte| kept.contains(digest(byte).as_str())));
-        // It was ready, and then did not start.
-        db.set_optimised(newer.meta.seq, Err("no".into())).await.unwrap();
-        assert!(db.to_optimise().await.unwrap().is_none());
-        let live = live(&db, "c", 5).await;
-        db.set_optimised(live.meta.seq, Err("no".into())).await.unwrap();
-        let serving = db.serving(live.meta.project_id).await.unwrap().unwrap().built;
-        assert_eq!((&serving.optimised, serving.best().0), (&Optimised::Failed("no".into()), &digest(5)));
-    }
 }

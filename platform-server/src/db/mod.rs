@@ -18,7 +18,7 @@ use std::{
 use crate::data_dir::private_file;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-pub(crate) use deployments::{NewDeployment, ProjectRow};
+pub(crate) use deployments::{NewDeployment, ProjectRow, Unreadable};
 pub(crate) use resources::{MAX_RESOURCES, ResourceRow};
 
 /// What makes each version of the schema out of the one before. The file's `user_version` says how many it has had.
@@ -41,6 +41,8 @@ pub(crate) enum DbError {
     Corrupt(String),
     #[error("the data directory belongs to a newer platform-server (schema {0}); update the server")]
     Newer(u32),
+    #[error("the deployment {} cannot be read: {}", .0.id, .0.why)]
+    Unreadable(Box<Unreadable>),
     /// Another change came first: the row is not in the state it was read in.
     #[error("the deployment has changed meanwhile")]
     Changed,
@@ -99,7 +101,9 @@ impl Db {
 
     pub(crate) async fn set_setting(&self, key: &'static str, value: String) -> Result<(), DbError> {
         self.call(move |db| {
-            db.execute("INSERT INTO setting VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2", params![key, value])?;
+            // What is so already is not written: the disk may be full.
+            let sql = "INSERT INTO setting VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2 WHERE value <> ?2";
+            db.execute(sql, params![key, value])?;
             Ok(())
         })
         .await
@@ -115,6 +119,13 @@ impl Db {
     pub(crate) async fn set_key(&self, label: &'static str, hash: String) -> Result<(), DbError> {
         self.call(move |db| {
             let transaction = db.transaction()?;
+            let keys = transaction
+                .prepare("SELECT hash FROM api_key WHERE label = ?1")?
+                .query_map([label], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()?;
+            if keys == [hash.as_str()] {
+                return Ok(());
+            }
             transaction.execute("DELETE FROM api_key WHERE label = ?1", [label])?;
             transaction.execute("INSERT INTO api_key VALUES (?1, ?2, ?3)", params![hash, label, now_ms()])?;
             Ok(transaction.commit()?)
@@ -128,6 +139,10 @@ fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), DbErr
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let missing = migrations.get(version as usize..).ok_or(DbError::Newer(version))?;
+    if missing.is_empty() {
+        // Nothing is written: the disk may be full.
+        return Ok(());
+    }
     for migration in missing {
         transaction.execute_batch(migration)?;
     }

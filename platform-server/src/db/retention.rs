@@ -70,7 +70,8 @@ impl Db {
         self.call(move |db| {
             let mut statement = db.prepare("SELECT name FROM project WHERE deleted_at < ?1")?;
             let names = statement.query_map(params![time_ms], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-            names.into_iter().map(|name| name.parse().map_err(|error| DbError::Corrupt(format!("{error}")))).collect()
+            // One that is no name has no log.
+            Ok(names.into_iter().filter_map(|name| name.parse().ok()).collect())
         })
         .await
     }

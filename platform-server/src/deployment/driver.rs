@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
 };
 
 use platform_wire::{Event, Failure, FailureKind, Outcome, ProjectName, Resource, Stage, State};
@@ -19,14 +19,17 @@ use super::{
     launcher::{LaunchError, Launcher},
     policy,
     queue::{Queue, QueueTask},
+    restore::Rebuilt,
     retention::Retention,
     taken_up::{self, MAX_ENDED, TakenUp},
     under_way::UnderWay,
 };
 use crate::{
+    archive::ArchiveLimits,
     build::{BuildError, Builder},
     db::{Db, DbError, NewDeployment},
     proxy::{Target, TargetState},
+    reserve::Reserve,
 };
 
 /// Drives all deployments.
@@ -41,6 +44,11 @@ pub(crate) struct Driver {
     pub(crate) retention: Arc<Retention>,
     pub(crate) under_way: UnderWay,
     pub(crate) taken_up: TakenUp,
+    pub(crate) rebuilt: Rebuilt,
+    pub(crate) archive_limits: ArchiveLimits,
+    /// How many deployments could not be read at the start.
+    pub(crate) unreadable: AtomicUsize,
+    pub(crate) reserve: Reserve,
     pub(crate) idle: IdleWork,
     /// What could not be stored in the database, for those who ask until the next start.
     pub(crate) not_stored: Mutex<HashMap<String, Failure>>,
@@ -76,23 +84,55 @@ impl Driver {
         self.tasks.wait().await;
     }
 
-    /// Takes up every deployment that is not at rest. Routes exist when this returns.
-    pub(crate) async fn recover(self: &Arc<Self>) -> Result<(), DbError> {
-        for deployment in self.db.unfinished().await? {
+    /// Takes up every deployment that is not at rest. Routes exist when this returns. `power_lost`: what was written last may
+    /// be gone, the database and archives aside.
+    pub(crate) async fn recover(self: &Arc<Self>, power_lost: bool) -> Result<(), DbError> {
+        for found in self.db.unfinished().await? {
+            let deployment = match found {
+                Ok(deployment) => deployment,
+                Err(unreadable) => {
+                    self.leave(&unreadable);
+                    continue;
+                }
+            };
+            self.restore_files(deployment.meta(), power_lost).await;
             match deployment {
                 Deployment::Queued(queued) => self.enqueue(queued),
-                Deployment::Built(built) => self.spawn_activation(built),
+                Deployment::Built(mut built) => {
+                    if self.is_whole(&mut built, power_lost).await || !self.rebuild(State::Built, &built).await {
+                        self.spawn_activation(built);
+                    }
+                }
                 Deployment::Loaded(loaded) => {
                     // Its process died with the server.
                     let built = loaded.unloaded();
-                    self.db.swap(State::Loaded, Deployment::Built(built.clone())).await?;
-                    self.spawn_activation(built);
+                    let mut built = built;
+                    match self.store(State::Loaded, Deployment::Built(built.clone())).await {
+                        Ok(()) => {
+                            if self.is_whole(&mut built, power_lost).await || !self.rebuild(State::Built, &built).await {
+                                self.spawn_activation(built);
+                            }
+                        }
+                        Err(error) => self.not_stored(&built.meta.id, &error),
+                    }
                 }
-                Deployment::Deployed(Deployed { built }) => self.instances.wake(built),
+                Deployment::Deployed(Deployed { mut built }) => {
+                    if self.is_whole(&mut built, power_lost).await || !self.rebuild(State::Deployed, &built).await {
+                        self.instances.wake(built);
+                    }
+                }
                 Deployment::Error(_) | Deployment::Deleted(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Stores a change; if need be, in the room that is kept for that.
+    async fn store(&self, from: State, to: Deployment) -> Result<(), DbError> {
+        match self.db.swap(from, to.clone()).await {
+            Err(error) if error.is_disk_full() && self.make_room().await => self.db.swap(from, to).await,
+            stored => stored,
+        }
     }
 
     /// How a deployment ended that nobody drives any more; `None` while somebody does, or where there is none.
@@ -122,14 +162,15 @@ impl Driver {
         Ok(Deployment::Queued(queued))
     }
 
-    fn enqueue(&self, queued: Queued) {
+    pub(super) fn enqueue(&self, queued: Queued) {
         self.under_way.begin(&queued.meta.id);
         self.queue.push(queued);
     }
 
     /// Deletes a project: its deployments stop and answer no more; its data stays. `None` where there is none.
-    pub(crate) async fn delete(&self, name: ProjectName) -> Result<Option<Vec<Resource>>, DbError> {
+    pub(crate) async fn delete(self: &Arc<Self>, name: ProjectName) -> Result<Option<Vec<Resource>>, DbError> {
         let Some(project) = self.db.project(name.clone()).await? else { return Ok(None) };
+        self.make_room().await;
         let Some((ids, kept)) = self.db.delete_project(name).await? else { return Ok(None) };
         for id in ids {
             if let Some(token) = self.under_way.end(&id) {
@@ -184,7 +225,7 @@ impl Driver {
         };
         let token = self.under_way.token(id);
         // Only then is its work ended: should it come to rest meanwhile, it has not been cancelled.
-        match self.db.swap(from, Deployment::Error(failed)).await {
+        match self.store(from, Deployment::Error(failed)).await {
             Err(DbError::Changed) => return Ok(false),
             other => other?,
         }
@@ -254,9 +295,12 @@ impl Driver {
     }
 
     /// Removes what a deployment that has come to rest has made too old.
-    pub(crate) fn sweep(&self) {
-        let retention = Arc::clone(&self.retention);
-        self.tasks.spawn(async move { retention.sweep().await });
+    pub(crate) fn sweep(self: &Arc<Self>) {
+        let driver = Arc::clone(self);
+        self.tasks.spawn(async move {
+            driver.retention.sweep().await;
+            driver.keep_room().await;
+        });
     }
 
     fn spawn_activation(self: &Arc<Self>, built: Built) {
@@ -276,11 +320,11 @@ impl Driver {
 
     /// From `Built` to where it rests.
     async fn activate(&self, built: Built) -> Result<(), Gone> {
-        let serving = self.db.serving(built.meta.project_id).await.map_err(|error| self.lost(&built, &error))?;
-        if let Some(newer) =
-            serving.filter(|serving| policy::after_build(built.meta.seq, Some(serving.built.meta.seq)) == policy::Next::Rest)
+        let serving = self.db.serving_age(built.meta.project_id).await.map_err(|error| self.lost(&built, &error))?;
+        if let Some((_, by)) =
+            serving.filter(|(serving, _)| policy::after_build(built.meta.seq, Some(*serving)) == policy::Next::Rest)
         {
-            let (id, by) = (built.meta.id.clone(), newer.built.meta.id);
+            let id = built.meta.id.clone();
             self.change(State::Built, Deployment::Built(built.superseded(by.clone()))).await?;
             self.finish(&id, Outcome::Superseded { by });
             return Ok(());
@@ -304,10 +348,7 @@ impl Driver {
         };
         let loaded = built.clone().loaded();
         self.change(State::Built, Deployment::Loaded(loaded.clone())).await?;
-        match &built.manifest.service.settings.health_path {
-            Some(path) => stage(Stage::Probe, &format!("asking its health path {path}")),
-            None => stage(Stage::Probe, "waiting until it takes connections"),
-        }
+        stage(Stage::Probe, "waiting for its first answer");
         match self.launcher.answer(instance, &built).await {
             Ok((instance, upstream)) => {
                 let target = Target::new(upstream.map_or(TargetState::Background, TargetState::Ready));
@@ -324,7 +365,7 @@ impl Driver {
         target: Arc<Target>,
     ) -> Result<(), Gone> {
         let built = loaded.built.clone();
-        let (deployed, _old) = self.db.go_live(loaded).await.map_err(|error| self.lost(&built, &error))?;
+        let deployed = self.db.go_live(loaded).await.map_err(|error| self.lost(&built, &error))?;
         let url = self.launcher.address.url(&built.meta.project);
         self.taken_up.end(built.meta.seq);
         self.instances.take_over(deployed.built, instance, target);
@@ -345,6 +386,9 @@ impl Driver {
         let (id, failure) = (failed.meta.id.clone(), failed.failure.clone());
         tracing::info!(deployment = id, reason = failure.message, "a deployment failed");
         self.taken_up.end(failed.meta.seq);
+        if self.rebuilt.has(failed.meta.seq) {
+            self.instances.is_down(&failed.meta.project);
+        }
         if self.change(from, to).await.is_ok() {
             self.finish(&id, Outcome::Failed { failure });
         }
@@ -353,7 +397,7 @@ impl Driver {
     /// Commits a change, then tells it.
     async fn change(&self, from: State, to: Deployment) -> Result<(), Gone> {
         let (id, state) = (to.meta().id.clone(), to.state());
-        match self.db.swap(from, to).await {
+        match self.store(from, to).await {
             Ok(()) => {
                 self.events.append(&id, &Event::State { state });
                 Ok(())

@@ -102,7 +102,7 @@ impl Driver {
         }
     }
 
-    async fn optimise(&self, built: Built) -> Next {
+    async fn optimise(self: &Arc<Self>, built: Built) -> Next {
         let meta = &built.meta;
         let Some((_alone, cancel)) = self.idle.begin(Some(meta.project_id), &self.stop) else { return Next::Again };
         // One that came before this had its turn has ended nothing.

@@ -133,8 +133,8 @@ async fn receive(api: &Api, stream: &mut BodyDataStream) -> Result<(tempfile::Na
         hash.update(&piece);
         file.write_all(&piece).await?;
     }
+    // It is written to the disk when it is stored.
     file.flush().await?;
-    file.sync_data().await?;
     Ok((temporary, Digest::new(&hash.finalize())))
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn variables(api: &Api, project_id: i64) -> Result<Variables, E
     let project = api.db.env(project_id).await?;
     let deployment = match api.driver.instances.serving(project_id) {
         Some(serving) => api.db.deployment(serving.deployment).await?,
-        None => api.db.deployments(project_id, 1).await?.pop(),
+        None => api.db.deployments(project_id, 1).await?.into_iter().flatten().next(),
     };
     let deployment = deployment.map(|deployment| deployment.meta().index.env.clone()).unwrap_or_default();
     Ok(Variables { project, deployment })

@@ -123,6 +123,11 @@ impl From<DbError> for Error {
                 "send the secrets again (PUT /projects/NAME/secrets, as cargo shuttle deploy does) and use the id in the answer",
             );
         }
+        if let DbError::Unreadable(_) = error {
+            let inside = error.to_string();
+            return Self { inside: Some(inside.clone()), ..Self::new(ErrorCode::Internal, inside) }
+                .hint("deploy the project again; or run the platform-server that stored it, if that was a newer one");
+        }
         if error.is_disk_full() { Self::disk_full(error.to_string()) } else { Self::internal(error.to_string()) }
     }
 }

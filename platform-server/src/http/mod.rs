@@ -95,7 +95,12 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: connect
 }
 
 async fn health(State(api): Shared) -> Json<Health> {
-    Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), protections: api.protections.clone() })
+    Json(Health {
+        status: "ok".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        protections: api.protections.clone(),
+        warnings: api.driver.warnings().await,
+    })
 }
 
 /// Gives every request an id that its error carries and the server's log repeats.

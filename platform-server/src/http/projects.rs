@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use super::{Api, Shared, env, error::Error, stream};
 use crate::{
-    db::{ProjectRow, ResourceRow},
-    deployment::driver::NotRestarted,
+    db::{ProjectRow, ResourceRow, Unreadable},
+    deployment::{self, driver::NotRestarted},
 };
 
 /// Most log lines that one request is given.
@@ -43,13 +43,20 @@ pub(super) async fn find(api: &Api, name: &str) -> Result<ProjectRow, Error> {
     Err(Error::not_found(format!("there is no project `{name}` on this server")).hint(hint))
 }
 
+fn shown(project: &ProjectRow, found: Result<deployment::Deployment, Unreadable>, url: &str) -> Deployment {
+    match found {
+        Ok(deployment) => deployment.to_wire(url.to_owned()),
+        Err(unreadable) => unreadable.to_wire(project.name.clone(), url.to_owned()),
+    }
+}
+
 async fn to_wire(api: &Api, row: ProjectRow) -> Result<Project, Error> {
     let url = api.driver.launcher.address.url(&row.name);
     let latest = api.db.deployments(row.id, 1).await?.pop();
     let resources = api.db.resources(row.id).await?;
     let env = env::variables(api, row.id).await?.merged().into_keys().collect();
     Ok(Project {
-        latest: latest.map(|deployment| deployment.to_wire(url.clone())),
+        latest: latest.map(|found| shown(&row, found, &url)),
         serving: api.driver.instances.serving(row.id),
         resources: resources.iter().map(ResourceRow::to_wire).collect(),
         env,
@@ -103,7 +110,7 @@ pub(super) async fn deployments(State(api): Shared, Path(name): Path<String>) ->
     let row = find(&api, &name).await?;
     let url = api.driver.launcher.address.url(&row.name);
     let found = api.db.deployments(row.id, MAX_DEPLOYMENTS).await?;
-    Ok(Json(found.iter().map(|deployment| deployment.to_wire(url.clone())).collect()))
+    Ok(Json(found.into_iter().map(|found| shown(&row, found, &url)).collect()))
 }
 
 async fn find_deployment(api: &Api, id: String) -> Result<Deployment, Error> {

@@ -6,7 +6,6 @@
 
 mod app;
 mod builds;
-mod connections;
 mod examples;
 mod fixtures;
 mod hostile;

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -47,8 +47,8 @@ pub(crate) struct Platform {
     pub(crate) ready: Ready,
     pub(crate) key: String,
     arguments: Vec<String>,
-    /// Size of the disk that the data directory is on, where it is not the machine's.
-    disk: Option<&'static str>,
+    /// The disk that the data directory is on, where it is not the machine's.
+    disk: Option<Disk>,
     /// How many files the server may have open, where that is not the test's own limit.
     files: Option<&'static str>,
     folder: tempfile::TempDir,
@@ -67,20 +67,18 @@ impl Platform {
     }
 
     /// Starts a server whose data directory is on a small disk of its own (`8m`). Needs root.
-    pub(crate) fn start_on_disk_of(size: &'static str) -> Self {
+    pub(crate) fn start_on_disk_of(size: &str) -> Self {
         Self::start_on(Some(size), None, &[])
     }
 
-    fn start_on(disk: Option<&'static str>, files: Option<&'static str>, arguments: &[&str]) -> Self {
+    fn start_on(size: Option<&str>, files: Option<&'static str>, arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("shuttle-e2e-").tempdir().unwrap();
         // Builds, apps and databases run as other users.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (server, ready) = spawn(folder.path(), (disk, files), "127.0.0.1:0", "127.0.0.1:0", &arguments);
-        // A disk of its own is mounted for the server alone; this is how others see it.
-        let seen = format!("/proc/{}/root{}", server.id(), ready.admin_key_file.display());
-        let key_file = if disk.is_some() { seen.into() } else { ready.admin_key_file.clone() };
-        let key = fs::read_to_string(key_file).unwrap().trim().to_owned();
+        let disk = size.map(|size| Disk::of(size, &folder.path().join("data")));
+        let (server, ready) = spawn(folder.path(), (disk.as_ref(), files), "127.0.0.1:0", "127.0.0.1:0", &arguments);
+        let key = fs::read_to_string(seen(disk.as_ref(), &ready.admin_key_file)).unwrap().trim().to_owned();
         let client =
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
         Self { server, ready, key, arguments, disk, files, folder, client }
@@ -108,13 +106,14 @@ impl Platform {
         let address = |url: &str| url.strip_prefix("http://").unwrap().to_owned();
         let (server, ready) = spawn(
             self.folder.path(),
-            (self.disk, self.files),
+            (self.disk.as_ref(), self.files),
             &address(&self.ready.api),
             &address(&self.ready.proxy),
             &self.arguments,
         );
         self.server = server;
-        assert_eq!(fs::read_to_string(&ready.admin_key_file).unwrap().trim(), self.key, "the key survives a restart");
+        let key_file = seen(self.disk.as_ref(), &ready.admin_key_file);
+        assert_eq!(fs::read_to_string(key_file).unwrap().trim(), self.key, "the key survives a restart");
         self.ready = ready;
     }
 
@@ -126,6 +125,21 @@ impl Platform {
 
     pub(crate) fn data(&self) -> PathBuf {
         fs::canonicalize(self.folder.path()).unwrap().join("data")
+    }
+
+    /// The same, as a test sees it that is not on the server's disk.
+    pub(crate) fn seen_data(&self) -> PathBuf {
+        seen(self.disk.as_ref(), &self.data())
+    }
+
+    /// Leaves no room on the server's disk, which has to be one of its own.
+    pub(crate) fn fill_disk(&self) {
+        assert!(self.disk.is_some());
+        let mut file = fs::File::create(self.seen_data().join("filler")).unwrap();
+        for size in [1 << 20, 1 << 12] {
+            let zeros = vec![0; size];
+            while file.write_all(&zeros).is_ok() {}
+        }
     }
 
     /// `cargo shuttle …` in a folder.
@@ -170,23 +184,6 @@ impl Platform {
         let response = self.request(reqwest::Method::GET, app, path).send().await.unwrap();
         let status = response.status().as_u16();
         (status, response.text().await.unwrap())
-    }
-
-    /// What building has left on the disk, by `platform-server cache`.
-    pub(crate) fn cache(&self, arguments: &[&str]) -> serde_json::Value {
-        let mut command = Command::new(binaries().join("platform-server"));
-        let output = command.args(["cache", "--output", "json", "--data-dir"]).arg(self.data()).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// Bytes of the build folder of a project, if it is seen upon the dependencies that projects share, and has no copy.
-    pub(crate) async fn own_build_bytes(&self, project: &str) -> Option<u64> {
-        let health = self.api(reqwest::Method::GET, "/healthz").send().await.unwrap().text().await.unwrap();
-        let cache = self.cache(&[]);
-        let rows = cache["folders"].as_array().unwrap();
-        let row = rows.iter().find(|row| row["what"] == format!("project {project}")).unwrap();
-        health.contains("shared by overlay mounts").then(|| row["bytes"].as_u64().unwrap())
     }
 
     /// Asks until the answer is as wanted.
@@ -256,7 +253,7 @@ impl Platform {
         .collect()
     }
 
-    /// Kills the platform's servers of this program, as a crash would.
+    /// Kills the platform's processes of this program, as a crash would.
     pub(crate) fn kill_program(&self, program: &str) {
         self.signal_program(program, rustix::process::Signal::KILL);
     }
@@ -302,33 +299,63 @@ impl Drop for Platform {
     }
 }
 
-/// Mounts a disk of the size `$1` at `$2`, for itself alone, and becomes the rest.
-const ON_A_DISK: &str = "mount -t tmpfs -o size=$1,mode=711 tmpfs \"$2\" && shift 2 && exec \"$@\"";
+/// A small disk, for those alone who enter its namespace. It stays until this is dropped, or the test ends in any way.
+#[derive(Debug)]
+struct Disk {
+    holder: Child,
+}
 
-fn server_command(folder: &Path, disk: Option<&str>, files: Option<&str>) -> Command {
+/// Mounts a disk of the size `$1` at `$2`, says so, and waits for the end of its stdin.
+const HOLD_A_DISK: &str = "mount -t tmpfs -o size=$1,mode=711 tmpfs \"$2\" && echo mounted && exec cat";
+
+impl Disk {
+    fn of(size: &str, place: &Path) -> Self {
+        fs::create_dir_all(place).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", HOLD_A_DISK, "sh", size]).arg(place);
+        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "mounted\n");
+        Self { holder }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// How a path that is on the disk is reached from outside.
+fn seen(disk: Option<&Disk>, path: &Path) -> PathBuf {
+    disk.map_or_else(|| path.to_path_buf(), |disk| format!("/proc/{}/root{}", disk.holder.id(), path.display()).into())
+}
+
+fn server_command(disk: Option<&Disk>, files: Option<&str>) -> Command {
     let server = binaries().join("platform-server");
-    let Some(size) = disk else {
+    let Some(disk) = disk else {
         // As strict as a service manager's: others have to reach what the server makes for them all the same.
         let mut command = Command::new("sh");
         let limit = files.map(|files| format!("ulimit -n {files} && ")).unwrap_or_default();
         command.args(["-c", &format!("umask 077 && {limit}exec \"$@\""), "sh"]).arg(server);
         return command;
     };
-    fs::create_dir_all(folder.join("data")).unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", ON_A_DISK, "sh", size]).arg(folder.join("data")).arg(server);
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--mount=/proc/{}/ns/mnt", disk.holder.id())).arg(server);
     command
 }
 
 fn spawn(
     folder: &Path,
-    (disk, files): (Option<&str>, Option<&str>),
+    (disk, files): (Option<&Disk>, Option<&str>),
     api: &str,
     proxy: &str,
     arguments: &[String],
 ) -> (Child, Ready) {
     let log = fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
-    let mut command = server_command(folder, disk, files);
+    let mut command = server_command(disk, files);
     command.args(["serve", "--output", "json", "--domain", "localhost", "--api", api, "--proxy", proxy, "--data-dir"]);
     command.arg(folder.join("data")).args(arguments);
     // Nothing compiles that no test asked for.

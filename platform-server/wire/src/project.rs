@@ -172,4 +172,7 @@ pub struct Health {
     pub version: String,
     /// What protects the server from the code that it runs, in words.
     pub protections: Vec<String>,
+    /// What is wrong with the server as a whole, each in one sentence: its disk is full, for instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }

@@ -6,7 +6,6 @@ use std::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
     },
-    path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -21,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster that is not the platform's.
 pub(in crate::provision) struct Foreign {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     pub(in crate::provision) config: Config,
     server: std::process::Child,
 }
@@ -59,15 +58,11 @@ impl Foreign {
             assert!(begun.elapsed() < PATIENCE, "it does not start");
             tokio::task::yield_now().await;
         }
-        Self { folder, config, server }
+        Self { _folder: folder, config, server }
     }
 }
 
 impl Foreign {
-    pub(in crate::provision) fn socket(&self) -> PathBuf {
-        self.folder.path().join("data/.s.PGSQL.5432")
-    }
-
     /// Hangs until what this gives is dropped.
     pub(in crate::provision) fn stopped(&self) -> Stopped {
         let pid = Pid::from_child(&self.server);
