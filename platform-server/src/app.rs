@@ -26,13 +26,13 @@ use crate::{
         BuildFolders, Builder, Registry, blocking,
         toolchain::{ToolchainError, Toolchains},
     },
-    config::{Output, Serve},
+    config::{Limits, Output, Serve},
     data_dir::{self, DataDir, DataDirError},
     db::{Db, DbError},
     deployment::{
         Driver, EventStore,
         idle::IdleWork,
-        instances::Instances,
+        instances::{Grace, Instances},
         launcher::Launcher,
         queue,
         restore::Rebuilt,
@@ -141,6 +141,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
         runner,
         proxy: proxy_listener.local_addr()?,
         stop: &stop,
+        files,
     })
     .await?;
     let driver = Arc::clone(&parts.api.driver);
@@ -247,6 +248,8 @@ struct Parts<'a> {
     runner: PathBuf,
     proxy: SocketAddr,
     stop: &'a CancellationToken,
+    /// That may be open at a time.
+    files: usize,
 }
 
 /// What [`assemble`] makes.
@@ -259,7 +262,7 @@ struct Assembled {
 
 /// Makes every part and connects them. Nothing runs yet.
 async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
-    let Parts { config, data, db, reserve, uids, spawner, sandbox, runner, proxy, stop } = parts;
+    let Parts { config, data, db, reserve, uids, spawner, sandbox, runner, proxy, stop, files } = parts;
     let limits = &config.limits;
     let known = db.deployment_ids().await?;
     data.remove_unfinished(|id| known.contains(id))?;
@@ -282,13 +285,14 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         provisioner: Provisioner {
             db: db.clone(),
             postgres: Postgres::new(
-                postgres_source(config, data, sandbox, uids)?,
+                postgres_source(config, data, sandbox, uids, files)?,
                 config.postgres_extensions.clone(),
-                limits.database(),
+                limits.postgres(),
             ),
             redis: RedisServers::new(sandbox.clone(), data.join("redis"), data.run.join("redis"), uids),
             persist: PersistFolders::new(data.join("persist"), uids),
             vault,
+            uids,
         },
         supervisor: Arc::new(LocalSupervisor {
             spawner,
@@ -304,10 +308,18 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         logs: logs.clone(),
         start_timeout: limits.start(),
     });
+    let builds = data.join("builds");
+    let layers = sandbox.can_overlay(&builds, uids.fetch()).await?;
+    let dependencies = match &layers {
+        Ok(()) => "builds: compiled dependencies are shared by overlay mounts".to_owned(),
+        Err(why) => {
+            format!("builds: compiled dependencies are copied for each project, as overlay mounts do not work here ({why})")
+        }
+    };
     let builder = Builder {
         sandbox: sandbox.clone(),
         uids,
-        folders: BuildFolders::new(data.join("builds"), limits.max_build_folders_bytes),
+        folders: BuildFolders::new(builds, limits.max_build_folders_bytes).in_layers(layers.is_ok()),
         registry: Registry::new(cargo_home, limits.max_registry_bytes),
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),
@@ -331,7 +343,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         Arc::clone(&launcher),
         Arc::clone(&routes),
         retention.in_use.clone(),
-        limits.grace(),
+        Grace { requests: limits.grace(), end: Duration::from_secs(limits.stop_grace) },
         Duration::from_secs(limits.max_restart_delay),
         limits.optimise().is_some(),
     );
@@ -363,13 +375,19 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         archive_limits,
         archives,
         deployments: data.join("deployments"),
-        protections: sandbox.tier().describe(),
+        protections: [sandbox.tier().describe(), vec![dependencies]].concat(),
         stop: stop.clone(),
     });
     Ok(Assembled { api, routes, queue: queue_task, admin_key_file })
 }
 
-fn postgres_source(config: &Serve, data: &DataDir, sandbox: &Sandbox, uids: Uids) -> Result<PostgresSource, AppError> {
+fn postgres_source(
+    config: &Serve,
+    data: &DataDir,
+    sandbox: &Sandbox,
+    uids: Uids,
+    files: usize,
+) -> Result<PostgresSource, AppError> {
     match &config.postgres_url {
         Some(url) => {
             // The parser's own message does not repeat the URL, which has a password in it.
@@ -378,7 +396,8 @@ fn postgres_source(config: &Serve, data: &DataDir, sandbox: &Sandbox, uids: Uids
         }
         None => {
             let (folder, sockets) = (data.join("postgres"), data.run.join("postgres"));
-            Ok(PostgresSource::Own(OwnCluster::new(sandbox.clone(), folder, sockets, uids.postgres())))
+            let through = u32::try_from(Limits::gate(files)).unwrap_or(u32::MAX);
+            Ok(PostgresSource::Own(OwnCluster::new(sandbox.clone(), folder, sockets, uids.postgres(), through)))
         }
     }
 }

@@ -11,6 +11,8 @@ use ipnet::IpNet;
 
 use crate::{
     connection::{self, Pace},
+    deployment::instances,
+    provision::{MAX_POSTGRES_CONNECTIONS, PostgresLimits},
     proxy::ProxyConfig,
 };
 
@@ -146,12 +148,20 @@ pub(crate) struct Limits {
     /// Longest wait for Postgres when an app's database is prepared: for the connection, and for each statement, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) database_timeout: u64,
-    /// Longest start of an app until it answers its first request, in seconds
+    /// Postgres connections that one instance of an app may have to one database; up to 4 instances run while it is deployed
+    /// or restarted again and again
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) database_connections: u32,
+    /// Longest start of an app until it takes connections, or answers well at its health path, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) start_timeout: u64,
     /// How long a replaced or stopped app may finish its requests, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) drain_grace: u64,
+    /// How long an app has at the least to end once it is told to (by SIGTERM, if it handles that itself), also where its
+    /// requests took all of --drain-grace, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) stop_grace: u64,
     /// Longest pause before an app that keeps ending is started again, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) max_restart_delay: u64,
@@ -210,8 +220,12 @@ impl Limits {
         (self.warm_up_after > 0).then(|| Duration::from_secs(self.warm_up_after))
     }
 
-    pub(crate) fn database(&self) -> Duration {
-        Duration::from_secs(self.database_timeout)
+    pub(crate) fn postgres(&self) -> PostgresLimits {
+        PostgresLimits {
+            timeout: Duration::from_secs(self.database_timeout),
+            an_instance: self.database_connections,
+            instances: instances::AT_ONCE,
+        }
     }
 
     pub(crate) fn start(&self) -> Duration {
@@ -280,6 +294,11 @@ impl Limits {
         }
     }
 
+    /// How many connections apps may have to the platform's own Postgres where `files` may be open; each has another behind it.
+    pub(crate) fn gate(files: usize) -> usize {
+        (files / 32).clamp(1, MAX_POSTGRES_CONNECTIONS as usize)
+    }
+
     /// How many connections the proxy and the API may have where `files` may be open: as many as is wished, unless there
     /// are too few descriptors for that. Each has a part of its own, so that neither can take the other's last ones.
     fn connections(&self, files: usize) -> (usize, usize) {
@@ -287,7 +306,7 @@ impl Limits {
         // A connection to the API has one descriptor, and another for what it reads.
         let api = self.max_api_connections.min(files / 8).max(1);
         // One to the proxy has another to the app, and for four of them one idle connection to an app is kept.
-        let proxy = self.max_connections.min(files.saturating_sub(2 * api) * 4 / 9);
+        let proxy = self.max_connections.min(files.saturating_sub(2 * api + 2 * Self::gate(files)) * 4 / 9);
         (proxy.max(1), api)
     }
 }
@@ -309,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_proxy_has_descriptors_of_its_own() {
-        for (files, proxy, api) in [(1_048_576, 4096, 256), (10_240, 4096, 256), (4096, 1365, 256), (1024, 170, 64), (0, 1, 1)] {
+        for (files, proxy, api) in [(1_048_576, 4096, 256), (10_240, 3825, 256), (4096, 1265, 256), (1024, 156, 64), (0, 1, 1)] {
             let limits = serve(&[]).unwrap().limits;
             assert_eq!(limits.connections(files), (proxy, api), "{files}");
         }

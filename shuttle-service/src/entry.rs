@@ -30,6 +30,8 @@ use crate::{
 
 /// How long tasks and threads that an app has left running are waited for.
 const LEFTOVERS: Duration = Duration::from_millis(100);
+/// How long an app that handles SIGTERM itself has for that, after its service has ended.
+const HANDLERS: Duration = Duration::from_secs(5);
 
 /// Why the app does not serve; the stage it happened in is the reporter's.
 #[derive(Debug)]
@@ -167,15 +169,24 @@ impl App {
         self.reporter.enter(FailedStage::Serve);
 
         let serving = Serving::new(self.listener, self.reporter, self.shutdown.clone());
-        let mut deadline = self.shutdown.clone();
+        let mut told = self.shutdown.clone();
+        let mut deadline = std::pin::pin!(async { tokio::time::sleep(told.requested().await).await });
         tokio::select! {
             served = made.serve(serving) => served?,
-            () = async { tokio::time::sleep(deadline.requested().await).await } => return Ok(()),
+            () = &mut deadline => return Ok(()),
         }
-        if self.shutdown.is_requested() {
-            Ok(())
-        } else {
-            Err(Failure("the service ended without having been told to stop".to_owned()))
+        if !self.shutdown.is_requested() {
+            return Err(Failure("the service ended without having been told to stop".to_owned()));
         }
+        // The server sends such an app the signal as well. What its handlers do then is theirs, and they may end the process.
+        if handles_sigterm() {
+            drop(tokio::time::timeout(HANDLERS, deadline).await);
+        }
+        Ok(())
     }
+}
+
+/// Whether the app does.
+fn handles_sigterm() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| shuttle_abi::handles_sigterm(&status))
 }

@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     deployment::Meta,
     process::{Process, describe},
-    sandbox::{DeathSignal, Limits, Mount, Share, Spec},
+    sandbox::{DeathSignal, Layers, Limits, Mount, Share, Spec},
 };
 
 /// Where a sandboxed cargo finds things. Fixed, so that what was compiled for one project has the same paths in it as
@@ -75,7 +76,7 @@ pub(super) enum CargoError {
 /// Everything that both runs need.
 pub(super) struct CargoRun<'a> {
     pub(super) builder: &'a Builder,
-    pub(super) folder: &'a BuildFolder,
+    pub(super) folder: &'a Arc<BuildFolder>,
     pub(super) toolchain: &'a Toolchain,
     pub(super) profile: &'a Profile,
     pub(super) meta: &'a Meta,
@@ -128,7 +129,7 @@ impl CargoRun<'_> {
     }
 
     fn mount(from: &Path, to: &str, write: bool) -> Mount {
-        Mount { from: from.to_path_buf(), to: to.into(), write }
+        Mount { from: from.to_path_buf(), to: to.into(), write, upon: None }
     }
 
     /// Downloads what the lockfile names into the shared registry cache, unless it has just been done for this project.
@@ -214,7 +215,11 @@ impl CargoRun<'_> {
     ) -> Result<PathBuf, BuildError> {
         let index = &self.meta.index;
         let mut messages = Messages::new(&index.crate_name, index.binary.is_some());
-        let spec = self.compile_spec(&self.folder.tree, &self.folder.target, index, self.profile);
+        let folder = Arc::clone(self.folder);
+        let lower = blocking(move || folder.layers()).await?;
+        let upon = (!lower.is_empty()).then(|| Layers { lower, work: self.folder.work.clone() });
+        let target = Mount { upon, ..Self::mount(&self.folder.target, TARGET, true) };
+        let spec = self.compile_spec(&self.folder.tree, target, index, self.profile);
         let status = self.run(&spec, &mut messages, event, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
             return Err(self.failed(compile_failure(&messages, status)));
@@ -248,6 +253,7 @@ impl CargoRun<'_> {
                 event(told);
             }
         };
+        let target = Self::mount(target, TARGET, true);
         let spec = self.compile_spec(tree, target, &skeleton.index, &self.profile_of_dependencies());
         let status = self.run(&spec, &mut messages, &progress, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
@@ -275,7 +281,7 @@ impl CargoRun<'_> {
     }
 
     /// `cargo rustc` for the files in `tree`.
-    fn compile_spec(&self, tree: &Path, target: &Path, index: &ArchiveIndex, profile: &Profile) -> Spec {
+    fn compile_spec(&self, tree: &Path, target: Mount, index: &ArchiveIndex, profile: &Profile) -> Spec {
         let paths = self.paths();
         let mut env = self.environment(&paths);
         env.push(("CARGO_TARGET_DIR".into(), paths.target.display().to_string()));
@@ -285,7 +291,7 @@ impl CargoRun<'_> {
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
             Self::mount(&self.builder.registry.home, CARGO_HOME, false),
             Self::mount(tree, TREE, false),
-            Self::mount(target, TARGET, true),
+            target,
         ];
         let mut args: Vec<&str> = vec!["rustc"];
         match &index.binary {

@@ -28,10 +28,10 @@ impl CargoRun<'_> {
         match self.try_take_dependencies(event, cancel).await {
             Err(BuildError::Io(error)) => {
                 tracing::warn!(deployment = self.meta.id, %error, "compiled dependencies could not be shared");
-                let target = self.folder.target.clone();
+                let folder = Arc::clone(self.folder);
                 let uid = self.builder.uids.build(self.meta.project_id);
                 // A half of them would be worse than none.
-                Ok(blocking(move || shared::clear(&target, uid)).await?)
+                Ok(blocking(move || folder.start_again(uid)).await?)
             }
             taken => taken,
         }
@@ -53,13 +53,13 @@ impl CargoRun<'_> {
                 }
             }
         }
-        let (folders, tree, target) = (self.builder.folders.clone(), self.folder.tree.clone(), self.folder.target.clone());
+        let (folders, project) = (self.builder.folders.clone(), Arc::clone(self.folder));
         let uid = self.builder.uids.build(self.meta.project_id);
         let take = move || {
             for skeleton in std::iter::once(all).chain(foreign) {
-                if let Some((folder, _reserved)) = folders.shared(&skeleton, ChosenBy::Project)? {
-                    shared::copy_to(&folder, &target, uid)?;
-                    return skeleton.date(&tree);
+                if let Some((set, _reserved)) = folders.shared(&skeleton, ChosenBy::Project)? {
+                    project.take(&set, uid)?;
+                    return skeleton.date(&project.tree);
                 }
             }
             Ok(())

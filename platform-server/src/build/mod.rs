@@ -29,7 +29,7 @@ pub(crate) mod toolchain;
 mod tree;
 mod warm;
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use platform_wire::{BuildKind, Event, FailureKind, Stage};
 use shuttle_abi::Manifest;
@@ -150,7 +150,8 @@ impl Builder {
         let stage = |stage, message: &str| event(Event::Stage { stage, message: message.to_owned() });
         let prepared = self.prepare(meta, files, kind, event, cancel).await?;
         let run = prepared.run(self, meta);
-        if self.sandbox.has_view() && run.can_share() && shared::is_new(&prepared.folder.target, &prepared.profile.folder) {
+        let (folder, profile) = (Arc::clone(&prepared.folder), prepared.profile.folder.clone());
+        if self.sandbox.has_view() && run.can_share() && blocking(move || folder.is_new(&profile)).await? {
             stage(Stage::Compile, "compiling dependencies");
             run.take_dependencies(event, cancel).await?;
         }
@@ -191,7 +192,7 @@ impl Builder {
         let (toolchains, wanted) = (self.toolchains.clone(), facts.toolchain);
         let toolchain = blocking(move || Ok(toolchains.choose(wanted))).await??;
         let profile = Profile::of(&meta.index, facts.profile, kind);
-        let prepared = Prepared { folder, toolchain, profile, _registry: in_use };
+        let prepared = Prepared { folder: Arc::new(folder), toolchain, profile, _registry: in_use };
         stage(Stage::Fetch, "fetching dependencies");
         prepared.run(self, meta).fetch(&facts.fetch_config, event, cancel).await?;
         let (registry, others) = (self.registry.clone(), self.uids.fetch().is_some());
@@ -212,7 +213,7 @@ impl Builder {
 
 /// A build tree with all that it depends on.
 struct Prepared {
-    folder: BuildFolder,
+    folder: Arc<BuildFolder>,
     toolchain: Toolchain,
     profile: Profile,
     _registry: InUse,

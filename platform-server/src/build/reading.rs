@@ -217,7 +217,7 @@ impl Builder {
         let (limits, uid) = (&self.limits, self.uids.build(meta.project_id));
         let tree = if self.sandbox.has_view() { PathBuf::from(TREE) } else { folder.tree.clone() };
         let request = Request { tree, index: meta.index.clone(), file_bytes: limits.max_manifest_bytes };
-        let mounts = vec![Mount { from: folder.tree.clone(), to: TREE.into(), write: false }];
+        let mounts = vec![Mount { from: folder.tree.clone(), to: TREE.into(), write: false, upon: None }];
         let spec = Spec {
             program: READER.into(),
             args: vec![serde_json::to_string(&request).map_err(io::Error::from)?],

@@ -9,8 +9,9 @@
 //! changes what another one reads, either. A set with libraries of a project in it serves nobody to start from. One set is
 //! of the platform's own choice ([`super::warm`]); from that one anybody may start, and it is never made from a project's.
 //!
-//! What is here belongs to the server alone. A project gets a copy (where the file system can, sharing its blocks): a hard
-//! link would let one build write what the others read. It stands among the build folders, and is removed by the same rule.
+//! What is here belongs to the server alone. A project's target folder lies upon it, by a mount that only reads it; where
+//! that cannot be, the project gets a copy (where the file system can, sharing its blocks). It stands among the build folders,
+//! and is removed by the same rule, but not before the projects that lie upon it.
 
 use std::{
     collections::BTreeSet,
@@ -45,6 +46,11 @@ fn of_profile(name: &str, profile: &str) -> Option<ChosenBy> {
     let (of, key) = rest.rsplit_once('-')?;
     let chosen_by = [ChosenBy::Project, ChosenBy::Platform].into_iter().find(|one| one.name() == chosen_by)?;
     (of == profile && key.len() == KEY).then_some(chosen_by)
+}
+
+/// Whether the folder of this name holds what is compiled with this profile.
+pub(super) fn is_of_profile(name: &str, profile: &str) -> bool {
+    of_profile(name, profile).is_some()
 }
 
 /// Who chose which packages there are in a set.
@@ -151,7 +157,8 @@ pub(super) fn keep(skeleton: &Skeleton, hashes: &BTreeSet<String>, target: &Path
         fs::write(fresh.path().join(PACKAGES), list)?;
     }
     fs::write(fresh.path().join("used"), "")?;
-    own(&kept)?;
+    own(fresh.path().join("target").as_path())?;
+    fs::set_permissions(fresh.path(), fs::Permissions::from_mode(0o700))?;
     match fs::rename(fresh.path(), folder) {
         // Another build was faster; its units are as good.
         Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => Ok(()),
@@ -194,16 +201,27 @@ fn own(path: &Path) -> io::Result<()> {
         }
         std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid))?;
         let executable = metadata.is_dir() || metadata.mode() & 0o100 != 0;
-        fs::set_permissions(entry.path(), fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 }))?;
+        // Under a folder that only the server can enter: for the builds that see it below their own, any of which may write,
+        // each in its own folder.
+        fs::set_permissions(entry.path(), fs::Permissions::from_mode(if executable { 0o777 } else { 0o666 }))?;
     }
     Ok(())
 }
 
 /// Copies what is kept in `folder` to the empty folder `target`, for a build under `uid`.
 pub(super) fn copy_to(folder: &Path, target: &Path, uid: Option<u32>) -> io::Result<()> {
-    // Only now is it known to be of use.
-    fs::write(folder.join("used"), "")?;
-    copy(&folder.join("target"), target, uid)
+    used(folder)?;
+    copy(&units(folder), target, uid)
+}
+
+/// Notes that a set is of use.
+pub(super) fn used(folder: &Path) -> io::Result<()> {
+    fs::write(folder.join("used"), "")
+}
+
+/// Where the units of a set are: a target folder.
+pub(super) fn units(folder: &Path) -> PathBuf {
+    folder.join("target")
 }
 
 /// cargo compares times, so every file keeps its own.
@@ -218,7 +236,7 @@ fn copy(from: &Path, to: &Path, uid: Option<u32>) -> io::Result<()> {
         } else {
             let (mut source, mut copied) = (File::open(entry.path())?, File::create_new(&target)?);
             io::copy(&mut source, &mut copied)?;
-            copied.set_permissions(metadata.permissions())?;
+            copied.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o755))?;
         }
         // A folder's own time is the last thing to be set, when nothing more is put into it.
         let copied = File::open(&target)?;
@@ -228,18 +246,6 @@ fn copy(from: &Path, to: &Path, uid: Option<u32>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether cargo has not built anything with this profile in this target folder yet.
-pub(super) fn is_new(target: &Path, profile: &str) -> bool {
-    !target.join(profile).exists()
-}
-
-/// Empties the target folder.
-pub(super) fn clear(target: &Path, uid: Option<u32>) -> io::Result<()> {
-    fs::remove_dir_all(target)?;
-    fs::create_dir(target)?;
-    uid.map_or(Ok(()), |uid| std::os::unix::fs::chown(target, Some(uid), Some(uid)))
 }
 
 /// An empty folder beside `target` for a build under `uid`, removed when it is dropped.

@@ -348,7 +348,10 @@ impl Driver {
         };
         let loaded = built.clone().loaded();
         self.change(State::Built, Deployment::Loaded(loaded.clone())).await?;
-        stage(Stage::Probe, "waiting for its first answer");
+        match &built.manifest.service.settings.health_path {
+            Some(path) => stage(Stage::Probe, &format!("asking its health path {path}")),
+            None => stage(Stage::Probe, "waiting until it takes connections"),
+        }
         match self.launcher.answer(instance, &built).await {
             Ok((instance, upstream)) => {
                 let target = Target::new(upstream.map_or(TargetState::Background, TargetState::Ready));

@@ -32,6 +32,21 @@ use crate::{
 /// Instances that are started at the same time after a restart of the server.
 const STARTS_AT_ONCE: usize = 8;
 
+/// Instances of one project that finish what they are at, after others have taken their place. With one more, the oldest is
+/// ended: each keeps what it has, its connections to a database for example.
+const DRAINING: usize = 2;
+/// Instances of one project that run at the same time at most: one that serves, one that is being started, and those.
+pub(crate) const AT_ONCE: u32 = 2 + DRAINING as u32;
+
+/// The time that an instance has when it is to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grace {
+    /// For its requests in flight, and then, of what is left of it, for ending.
+    pub(crate) requests: Duration,
+    /// For ending, from when it is told, at the least.
+    pub(crate) end: Duration,
+}
+
 /// What is told of an instance that is as it should be.
 const RUNNING: &str = "running";
 
@@ -41,12 +56,14 @@ pub(crate) struct Instances {
     launcher: Arc<Launcher>,
     routes: Arc<Routes>,
     in_use: InUse,
-    grace: Duration,
+    grace: Grace,
     max_restart_delay_ms: u64,
     /// Whether optimised builds are made.
     optimises: bool,
     starts: Arc<Semaphore>,
     live: Mutex<HashMap<i64, Keeper>>,
+    /// Those that were replaced and have not ended, the oldest first.
+    draining: Mutex<HashMap<i64, Vec<Keeper>>>,
     /// What does not start because its artifact is gone or damaged.
     damaged: (mpsc::UnboundedSender<Built>, tokio::sync::Mutex<mpsc::UnboundedReceiver<Built>>),
 }
@@ -59,6 +76,8 @@ struct Keeper {
     kind: Kind,
     status: Arc<Mutex<Status>>,
     retire: CancellationToken,
+    /// Ends what is retiring at once.
+    cut: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -77,7 +96,7 @@ impl Instances {
         launcher: Arc<Launcher>,
         routes: Arc<Routes>,
         in_use: InUse,
-        grace: Duration,
+        grace: Grace,
         max_restart_delay: Duration,
         optimises: bool,
     ) -> Self {
@@ -90,6 +109,7 @@ impl Instances {
             optimises,
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             live: Mutex::default(),
+            draining: Mutex::default(),
             damaged: {
                 let (sender, receiver) = mpsc::unbounded_channel();
                 (sender, tokio::sync::Mutex::new(receiver))
@@ -130,7 +150,7 @@ impl Instances {
     fn install(&self, built: Built, instance: Option<Box<dyn Instance>>, target: Arc<Target>) {
         let status = Status { instance: "starting", restarts: 0, build: built.best().1, optimised: built.optimised.clone() };
         let status = Arc::new(Mutex::new(status));
-        let retire = CancellationToken::new();
+        let (retire, cut) = (CancellationToken::new(), CancellationToken::new());
         let (project_id, project, deployment) = (built.meta.project_id, built.meta.project.clone(), built.meta.id.clone());
         let kind = built.manifest.service.kind;
         self.routes.set(&project, Arc::clone(&target));
@@ -143,10 +163,11 @@ impl Instances {
             target,
             status: Arc::clone(&status),
             retire: retire.clone(),
+            cut: cut.clone(),
             grace: self.grace,
             max_restart_delay_ms: self.max_restart_delay_ms,
         };
-        let keeper = Keeper { deployment, project, kind, status, retire, task: tokio::spawn(keep.run(instance)) };
+        let keeper = Keeper { deployment, project, kind, status, retire, cut, task: tokio::spawn(keep.run(instance)) };
         let mut live = self.lock();
         if let Some(old) = live.get(&project_id) {
             let (old_status, mut status) = (old.status().clone(), keeper.status());
@@ -155,9 +176,29 @@ impl Instances {
                 status.optimised = old_status.optimised;
             }
             drop(status);
-            old.retire.cancel();
         }
-        live.insert(project_id, keeper);
+        if let Some(old) = live.insert(project_id, keeper) {
+            self.let_finish(project_id, old);
+        }
+    }
+
+    fn let_finish(&self, project_id: i64, old: Keeper) {
+        old.retire.cancel();
+        let mut all = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, those| {
+            those.retain(|keeper| !keeper.task.is_finished());
+            !those.is_empty()
+        });
+        let those = all.entry(project_id).or_default();
+        those.push(old);
+        let too_many = those.len().saturating_sub(DRAINING);
+        for keeper in those.drain(..too_many) {
+            keeper.cut.cancel();
+        }
+    }
+
+    fn take_draining(&self, project_id: i64) -> Vec<Keeper> {
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner).remove(&project_id).unwrap_or_default()
     }
 
     /// Starts an instance beside the one that serves.
@@ -170,7 +211,9 @@ impl Instances {
         let Some(keeper) = self.lock().remove(&project_id) else { return };
         self.routes.remove(&keeper.project);
         keeper.retire.cancel();
-        let _ = keeper.task.await;
+        for keeper in self.take_draining(project_id).into_iter().chain([keeper]) {
+            let _ = keeper.task.await;
+        }
         self.launcher.sweep(project_id);
     }
 
@@ -181,7 +224,9 @@ impl Instances {
             keeper.retire.cancel();
         }
         for (project_id, keeper) in keepers {
-            let _ = keeper.task.await;
+            for keeper in self.take_draining(project_id).into_iter().chain([keeper]) {
+                let _ = keeper.task.await;
+            }
             self.launcher.sweep(project_id);
         }
     }
@@ -239,7 +284,8 @@ struct Keep {
     target: Arc<Target>,
     status: Arc<Mutex<Status>>,
     retire: CancellationToken,
-    grace: Duration,
+    cut: CancellationToken,
+    grace: Grace,
     max_restart_delay_ms: u64,
 }
 
@@ -323,9 +369,18 @@ impl Keep {
     /// A newer deployment has the route: lets what is in flight finish, then ends the instance.
     async fn retire(&self, instance: Box<dyn Instance>) {
         let started = tokio::time::Instant::now();
-        let _ = tokio::time::timeout(self.grace, self.target.drained()).await;
-        let exit = instance.stop(self.grace.saturating_sub(started.elapsed())).await;
-        tracing::debug!(deployment = self.built.meta.id, exit, "an instance was stopped");
+        let finished = async {
+            let _ = tokio::time::timeout(self.grace.requests, self.target.drained()).await;
+            instance.stop(self.grace.requests.saturating_sub(started.elapsed()).max(self.grace.end)).await
+        };
+        tokio::select! {
+            exit = finished => tracing::debug!(deployment = self.built.meta.id, exit, "an instance was stopped"),
+            () = self.cut.cancelled() => self.launcher.log(
+                &self.built,
+                LogLevel::Warn,
+                format!("an instance that was replaced was ended in the middle of its requests: {DRAINING} newer ones are finishing theirs"),
+            ),
+        }
     }
 
     fn set(&self, instance: &'static str) {

@@ -1,4 +1,4 @@
-//! From a built deployment to an instance that answers: provision, start, wait until ready, ask it something.
+//! From a built deployment to an instance that serves: provision, start, wait until ready, try a connection or its health path.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use crate::{
     artifact::ArtifactStore,
     db::now_ms,
     logs::LogStore,
-    provision::{ProvisionError, Provisioner},
+    provision::{Provided, ProvisionError, Provisioner},
     proxy::Upstream,
     supervisor::{Instance, InstanceSpec, StartError, Supervisor},
     uids::Uids,
@@ -40,8 +40,10 @@ pub(crate) enum LaunchError {
     Start(#[from] StartError),
     #[error("the app did not start: it was not ready within {} s", .0.as_secs())]
     NotReady(Duration),
-    #[error("the app did not start: it listens, but gave no HTTP answer within {} s", .0.as_secs())]
-    NoAnswer(Duration),
+    #[error("the app did not start: it said that it is ready, but took no connection within {} s", .0.as_secs())]
+    NotTaken(Duration),
+    #[error("the app is not healthy: its health path {path} gave no HTTP answer within {} s", .limit.as_secs())]
+    NoAnswer { path: String, limit: Duration },
     #[error("the app is not healthy: at its health path {path} it answered with status {status}")]
     Unhealthy { path: String, status: u16 },
     #[error(transparent)]
@@ -53,7 +55,9 @@ impl LaunchError {
         match self {
             Self::Provision(_) => FailureKind::Provision,
             Self::Start(StartError::Io(_)) => FailureKind::Internal,
-            Self::Start(_) | Self::NotReady(_) | Self::NoAnswer(_) | Self::Unhealthy { .. } => FailureKind::Start,
+            Self::Start(_) | Self::NotReady(_) | Self::NotTaken(_) | Self::NoAnswer { .. } | Self::Unhealthy { .. } => {
+                FailureKind::Start
+            }
             // As what else a manifest says wrong.
             Self::Setting(_) => FailureKind::Build,
         }
@@ -71,7 +75,12 @@ impl LaunchError {
                 format!("{path} has to answer GET with a status of 2xx or 3xx once the app can serve, with 503 until then")
             }
             Self::Setting(refused) => refused.hint.clone(),
-            Self::NoAnswer(_) => "any answer to a request for / counts, an error too; if it needs longer, raise the server's --start-timeout".into(),
+            Self::NotTaken(_) => {
+                "the service must accept connections on the listener that it was given, and close those that are at their end; if it needs longer, raise the server's --start-timeout".into()
+            }
+            Self::NoAnswer { path, .. } => {
+                format!("{path} has to answer GET, with 503 until the app can serve; if it needs longer, raise the server's --start-timeout")
+            }
         }
     }
 }
@@ -102,7 +111,10 @@ impl Launcher {
         if let Some(gid) = self.uids.app(meta.project_id) {
             only_for(&self.deployments.join(&meta.id), gid).map_err(StartError::Io)?;
         }
-        let resources = self.provisioner.provide(meta, &built.manifest.resources).await?;
+        let Provided { resources, notes } = self.provisioner.provide(meta, &built.manifest.resources).await?;
+        for note in notes {
+            self.log(built, LogLevel::Warn, note);
+        }
         // Those of the project may have been changed since the deployment, and are meant for it as it is now.
         let own = self.provisioner.db.env(meta.project_id).await.map_err(ProvisionError::from)?;
         let env = with_backtraces(meta.index.env.clone().into_iter().chain(own).collect());
@@ -168,8 +180,8 @@ impl Launcher {
         Ok(self.supervisor.start(spec).await.map_err(StartError::Io)?)
     }
 
-    /// Waits until the instance has answered a request, or, where it answers none, until it says that it is ready. One that
-    /// does not is ended.
+    /// Waits until the instance takes connections, or answers well at its health path; where it serves nobody, until it says that
+    /// it is ready. One that does not is ended.
     pub(crate) async fn answer(
         &self,
         mut instance: Box<dyn Instance>,
@@ -197,14 +209,16 @@ impl Launcher {
 
     async fn probe(&self, upstream: &Upstream, built: &Built, deadline: tokio::time::Instant) -> Result<(), LaunchError> {
         let path = built.manifest.service.settings.health_path.as_deref();
-        let (probe, host) = (path.map_or(Probe::Any, Probe::Health), self.address.host(&built.meta.project));
+        let (probe, host) = (path.map_or(Probe::Connection, Probe::Health), self.address.host(&built.meta.project));
         let mut last = None;
         let asked = tokio::time::timeout_at(deadline, probe.ask(upstream, &host, |status| last = Some(status))).await;
         let unhealthy = |status| LaunchError::Unhealthy { path: path.unwrap_or("/").to_owned(), status };
-        match (asked, last) {
-            (Ok(answered), _) => answered.map_err(unhealthy),
-            (Err(_), Some(status)) => Err(unhealthy(status)),
-            (Err(_), None) => Err(LaunchError::NoAnswer(self.start_timeout)),
+        let limit = self.start_timeout;
+        match (asked, last, path) {
+            (Ok(answered), ..) => answered.map_err(unhealthy),
+            (Err(_), Some(status), _) => Err(unhealthy(status)),
+            (Err(_), None, Some(path)) => Err(LaunchError::NoAnswer { path: path.to_owned(), limit }),
+            (Err(_), None, None) => Err(LaunchError::NotTaken(limit)),
         }
     }
 
@@ -221,7 +235,8 @@ impl Launcher {
             LaunchError::Start(error) => error.exit(),
             LaunchError::Provision(_)
             | LaunchError::NotReady(_)
-            | LaunchError::NoAnswer(_)
+            | LaunchError::NotTaken(_)
+            | LaunchError::NoAnswer { .. }
             | LaunchError::Unhealthy { .. }
             | LaunchError::Setting(_) => None,
         };

@@ -13,7 +13,7 @@
 //! - [`queue`]: which deployment is built next.
 //! - [`driver`]: the only writer of a deployment's state; drives each from where it is to where it ends.
 //! - [`settings`]: what of an annotation's settings this server honours.
-//! - [`launcher`]: from an artifact to an instance that answers, by its first request ([`probe`]).
+//! - [`launcher`]: from an artifact to an instance that serves, as a first connection shows ([`probe`]).
 //! - [`instances`]: keeps what is deployed running, and restarts it when it ends.
 //! - [`restore`]: what is gone from the disk, made again.
 //! - [`retention`]: how long files are kept.

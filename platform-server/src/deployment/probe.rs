@@ -1,8 +1,12 @@
-//! The first request to a new instance.
+//! What a new instance has to show before it is sent requests: that it takes connections, or that it answers well at the
+//! health path that it names.
 
 use std::{io, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+};
 
 use crate::proxy::Upstream;
 
@@ -11,55 +15,71 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// "Not yet", said by the app itself.
 const NOT_YET: u16 = 503;
 
-/// What is asked, and which answer is good.
+/// What is tried, and what is good.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Probe<'a> {
-    /// `OPTIONS /`: the one request that every server answers and that runs nobody's handler. Any answer is good.
-    Any,
+    /// A connection on which nothing is asked. Whoever takes it sees that it is at its end already and ends it as well, which
+    /// is the sign that it was taken: the socket is the server's, and a connection alone would only wait in it. No handler and
+    /// no log of the app's hears of it.
+    Connection,
     /// `GET` of the path that the app names for it.
     Health(&'a str),
 }
 
 impl Probe<'_> {
-    fn head(self, host: &str) -> String {
-        let what = match self {
-            Self::Any => "OPTIONS /",
-            Self::Health(path) => &format!("GET {path}"),
-        };
-        format!("{what} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: platform-server\r\nAccept: */*\r\nConnection: close\r\n\r\n")
-    }
-
-    /// Asks until there is an answer; `Err` has the status of one that is not good. An instance that says 503 at its health
-    /// path is asked again, for as long as the caller waits; `last` is told of each status.
+    /// Tries until it is good; `Err` has the status of an answer that is not. An instance that says 503 at its health path is
+    /// asked again, for as long as the caller waits; `last` is told of each status.
     pub(super) async fn ask(self, upstream: &Upstream, host: &str, mut last: impl FnMut(u16)) -> Result<(), u16> {
         loop {
-            if let Ok(Some(status)) = self.once(upstream, host).await {
-                last(status);
-                match self {
-                    Self::Any => return Ok(()),
-                    Self::Health(_) if (200..400).contains(&status) => return Ok(()),
-                    Self::Health(_) if status != NOT_YET => return Err(status),
-                    Self::Health(_) => {}
+            match self {
+                Self::Connection => {
+                    if take(upstream).await.is_ok() {
+                        return Ok(());
+                    }
+                }
+                Self::Health(path) => {
+                    if let Ok(Some(status)) = get(upstream, path, host).await {
+                        last(status);
+                        match status {
+                            200..400 => return Ok(()),
+                            NOT_YET => {}
+                            other => return Err(other),
+                        }
+                    }
                 }
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
     }
+}
 
-    async fn once(self, upstream: &Upstream, host: &str) -> io::Result<Option<u16>> {
-        match upstream {
-            Upstream::Unix(path) => self.exchange(tokio::net::UnixStream::connect(path).await?, host).await,
-            Upstream::Tcp(address) => self.exchange(tokio::net::TcpStream::connect(address).await?, host).await,
-        }
-    }
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-    /// The status of the answer; `None` for what is no answer.
-    async fn exchange(self, mut stream: impl AsyncRead + AsyncWrite + Unpin, host: &str) -> io::Result<Option<u16>> {
-        stream.write_all(self.head(host).as_bytes()).await?;
-        let mut start = [0; "HTTP/1.1 200".len()];
-        stream.read_exact(&mut start).await?;
-        Ok(status(&start))
-    }
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn connect(upstream: &Upstream) -> io::Result<Box<dyn Stream>> {
+    Ok(match upstream {
+        Upstream::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        Upstream::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+    })
+}
+
+/// Waits until a connection that is at its end is ended by the other side too, or something is said on it.
+async fn take(upstream: &Upstream) -> io::Result<()> {
+    let mut stream = connect(upstream).await?;
+    stream.shutdown().await?;
+    stream.read(&mut [0; 1]).await.map(drop)
+}
+
+/// The status of the answer; `None` for what is no answer.
+async fn get(upstream: &Upstream, path: &str, host: &str) -> io::Result<Option<u16>> {
+    let mut stream = connect(upstream).await?;
+    let head =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: platform-server\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut start = [0; "HTTP/1.1 200".len()];
+    stream.read_exact(&mut start).await?;
+    Ok(status(&start))
 }
 
 fn status(start: &[u8; 12]) -> Option<u16> {
@@ -103,11 +123,35 @@ mod tests {
         (heads, ended)
     }
 
+    /// Connections wait in the socket from the beginning, as the server made it.
     #[tokio::test]
-    async fn any_answer_will_do_where_no_path_is_named() {
-        let (heads, ended) = asked(Probe::Any, &["rubbish, twelve bytes at least", "HTTP/1.1 404 Not Found\r\n\r\n"]).await;
-        assert_eq!(ended, Ok(()));
-        assert!(heads[1].starts_with("OPTIONS / HTTP/1.1\r\nHost: app.localhost\r\n"), "{heads:?}");
+    async fn a_connection_has_to_be_taken_and_nothing_is_said_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let upstream = Upstream::Unix(path);
+        let mut asked = std::pin::pin!(Probe::Connection.ask(&upstream, "app.localhost", |_| {}));
+        assert!(tokio::time::timeout(Duration::from_millis(100), &mut asked).await.is_err(), "nobody takes it");
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).await.unwrap();
+            said
+        };
+        let (said, ended) = tokio::join!(serving, asked);
+        assert_eq!((said, ended), (Vec::new(), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_nobody_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let upstream = Upstream::Unix(path.clone());
+        let mut asked = std::pin::pin!(Probe::Connection.ask(&upstream, "app.localhost", |_| {}));
+        assert!(tokio::time::timeout(Duration::from_millis(100), &mut asked).await.is_err(), "there is no socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (taken, ended) = tokio::join!(async { drop(listener.accept().await.unwrap()) }, asked);
+        assert_eq!((taken, ended), ((), Ok(())));
     }
 
     #[tokio::test]

@@ -1,5 +1,8 @@
 //! The Postgres that the platform runs itself: an installed one, as a user of its own, on a data directory of its own,
 //! reached through a Unix socket and by password only. Made when the first app asks.
+//!
+//! Where apps have users of their own, they reach it through the [`Gate`], and Postgres' own socket stands where only it and
+//! the server may go. Where they do not, nothing would tell them apart, and they connect to Postgres itself.
 
 use std::{
     fs, io,
@@ -15,7 +18,9 @@ use tokio::sync::Mutex;
 use tokio_postgres::{Config, NoTls};
 
 use super::{
-    ProvisionError, find_program, program_folders, secret,
+    ProvisionError, find_program,
+    gate::Gate,
+    program_folders, secret,
     service::{Definition, START_LIMIT, Service},
 };
 use crate::{
@@ -26,6 +31,10 @@ use crate::{
 
 /// The administrator of the platform's own cluster.
 const ADMIN: &str = "platform";
+/// Connections to the cluster, of all apps together, and the few of the platform's own.
+pub(crate) const MAX_POSTGRES_CONNECTIONS: u32 = 1000;
+/// The name of the socket, which is the port's.
+const SOCKET: &str = ".s.PGSQL.5432";
 /// Longest making of the cluster.
 const INITDB_LIMIT: Duration = Duration::from_secs(300);
 
@@ -36,52 +45,83 @@ pub(crate) struct OwnCluster {
     folder: PathBuf,
     sockets: PathBuf,
     uid: Option<u32>,
+    /// Connections that the gate lets through at a time.
+    through: u32,
     /// The server, once it was asked for.
-    service: Mutex<Option<Arc<Service>>>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug, Clone)]
+struct Running {
+    service: Arc<Service>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// A cluster that answers.
+#[derive(Debug)]
+pub(super) struct Reached {
+    /// An administrator's connection data.
+    pub(super) admin: Config,
+    /// The folder of the socket that apps connect to.
+    pub(super) sockets: PathBuf,
+    /// Where it is to be said how many connections each user may have.
+    pub(super) gate: Option<Arc<Gate>>,
 }
 
 impl OwnCluster {
-    pub(crate) fn new(sandbox: Sandbox, folder: PathBuf, sockets: PathBuf, uid: Option<u32>) -> Self {
-        Self { sandbox, folder, sockets, uid, service: Mutex::default() }
+    /// Apps find its socket in `sockets`, a folder of the server's own that all may pass through.
+    pub(crate) fn new(sandbox: Sandbox, folder: PathBuf, sockets: PathBuf, uid: Option<u32>, through: u32) -> Self {
+        Self { sandbox, folder, sockets, uid, through, running: Mutex::default() }
     }
 
-    /// An administrator's connection data to the cluster, which answers.
-    pub(super) async fn config(&self) -> Result<Config, ProvisionError> {
+    /// Starts it, if it does not run, and waits until it answers.
+    pub(super) async fn reach(&self) -> Result<Reached, ProvisionError> {
         let not_running = |why| ProvisionError::NotRunning { what: "Postgres", why };
         // Whoever waits for another one's `initdb` does not begin to wait anew when that has failed.
         let limit = INITDB_LIMIT + START_LIMIT;
-        let service = tokio::time::timeout(limit, self.service())
+        let Running { service, gate } = tokio::time::timeout(limit, self.running())
             .await
             .map_err(|_| not_running(format!("its cluster was not made within {} s", limit.as_secs())))??;
         service.ready().await.map_err(not_running)?;
-        Ok(self.admin()?)
+        Ok(Reached { admin: self.admin()?, sockets: self.sockets.clone(), gate })
     }
 
     pub(super) async fn stop(&self) {
-        let service = self.service.lock().await.take();
-        if let Some(service) = service {
+        let running = self.running.lock().await.take();
+        if let Some(Running { service, .. }) = running {
             service.stop().await;
         }
     }
 
     /// The server, started if it was not. The lock is not held while it is waited for.
-    async fn service(&self) -> Result<Arc<Service>, ProvisionError> {
-        let mut service = self.service.lock().await;
-        if let Some(service) = service.as_ref() {
-            return Ok(Arc::clone(service));
+    async fn running(&self) -> Result<Running, ProvisionError> {
+        let mut running = self.running.lock().await;
+        if let Some(running) = running.as_ref() {
+            return Ok(running.clone());
         }
         let binaries = self.binaries()?;
         self.initialise(&binaries).await?;
         self.remove_stale_pid_file()?;
-        let started = Arc::new(Service::start(self.sandbox.clone(), self.definition(&binaries)?));
-        *service = Some(Arc::clone(&started));
-        Ok(started)
+        let gate = match self.uid {
+            Some(_) => Some(Arc::new(Gate::open(&self.sockets.join(SOCKET), self.inner().join(SOCKET), self.through)?)),
+            None => None,
+        };
+        let service = Arc::new(Service::start(self.sandbox.clone(), self.definition(&binaries)?));
+        Ok(running.insert(Running { service, gate }).clone())
+    }
+
+    /// The folder of Postgres' own socket.
+    fn inner(&self) -> PathBuf {
+        match self.uid {
+            Some(_) => self.sockets.with_extension("own"),
+            None => self.sockets.clone(),
+        }
     }
 
     fn admin(&self) -> io::Result<Config> {
         let password = fs::read_to_string(self.folder.join("admin.password"))?;
         let mut config = Config::new();
-        config.host_path(&self.sockets).user(ADMIN).password(password.trim()).dbname("postgres");
+        config.host_path(self.inner()).user(ADMIN).password(password.trim()).dbname("postgres");
         Ok(config)
     }
 
@@ -95,9 +135,9 @@ impl OwnCluster {
     }
 
     fn spec(&self, program: PathBuf, args: Vec<String>) -> Spec {
-        // The same paths inside as outside: the socket's is part of what apps are told.
-        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
-        let mut mounts = vec![same(&self.folder, true), same(&self.sockets, true)];
+        // The same paths inside as outside: where apps connect to it, the socket's is part of what they are told.
+        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write, upon: None };
+        let mut mounts = vec![same(&self.folder, true), same(&self.inner(), true)];
         if let Some(root) = program.ancestors().nth(2).filter(|root| !root.starts_with("/usr")) {
             mounts.push(same(root, false));
         }
@@ -120,13 +160,12 @@ impl OwnCluster {
     /// one that is whole.
     async fn initialise(&self, binaries: &Path) -> Result<(), ProvisionError> {
         // The folder stays the server's: in one that Postgres could write to, the server might follow a link of its making.
-        for folder in [&self.folder, &self.sockets] {
+        for folder in [&self.folder, &self.inner()] {
             fs::create_dir_all(folder)?;
         }
         fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o711))?;
-        chown(&self.sockets, self.uid, self.uid)?;
-        // Apps have other uids and must reach the socket; what they need beyond that is a password.
-        fs::set_permissions(&self.sockets, fs::Permissions::from_mode(0o711))?;
+        chown(self.inner(), self.uid, self.uid)?;
+        fs::set_permissions(self.inner(), fs::Permissions::from_mode(0o700))?;
         if self.cluster().exists() {
             return Ok(());
         }
@@ -182,11 +221,20 @@ impl OwnCluster {
             "-c".to_owned(),
             "listen_addresses=".to_owned(),
             "-c".to_owned(),
-            format!("unix_socket_directories={}", self.sockets.display()),
+            format!("unix_socket_directories={}", self.inner().display()),
             "-c".to_owned(),
             "unix_socket_permissions=0777".to_owned(),
             "-c".to_owned(),
-            "max_connections=300".to_owned(),
+            // Places are cheap while nobody takes them, and each app's are counted at the gate.
+            format!("max_connections={MAX_POSTGRES_CONNECTIONS}"),
+            "-c".to_owned(),
+            // The platform itself always gets in.
+            "superuser_reserved_connections=10".to_owned(),
+            "-c".to_owned(),
+            "authentication_timeout=10s".to_owned(),
+            "-c".to_owned(),
+            // An instance that was killed in the middle of a long query gives its place back.
+            "client_connection_check_interval=5s".to_owned(),
             "-c".to_owned(),
             // What an app's statement did wrong is told to the app; here it would only fill the disk.
             "log_min_messages=log".to_owned(),

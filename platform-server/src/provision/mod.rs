@@ -10,6 +10,7 @@
 
 mod cluster;
 mod extensions;
+mod gate;
 mod locks;
 mod persist;
 mod postgres;
@@ -29,11 +30,13 @@ use shuttle_abi::{ResourceData, ResourceManifest};
 use crate::{
     db::{Db, DbError, ResourceRow},
     deployment::Meta,
+    uids::Uids,
     vault::{Vault, VaultError},
 };
-pub(crate) use cluster::OwnCluster;
+pub(crate) use cluster::{MAX_POSTGRES_CONNECTIONS, OwnCluster};
 pub(crate) use persist::PersistFolders;
-pub(crate) use postgres::{Postgres, PostgresSource};
+use postgres::Wanted;
+pub(crate) use postgres::{Postgres, PostgresLimits, PostgresSource};
 pub(crate) use redis::RedisServers;
 use wish::Wish;
 
@@ -58,6 +61,8 @@ pub(crate) enum ProvisionError {
     NotInstalled { what: &'static str, packages: &'static str },
     #[error("{what} does not run: {why}")]
     NotRunning { what: &'static str, why: String },
+    #[error("{} may open {asked} connections to one database in each instance of the app, which may have {limit}", parameters(.names))]
+    TooManyConnections { names: Vec<String>, asked: u32, limit: u32 },
     #[error("{0}")]
     Postgres(String),
     #[error("{server} cannot be reached: {why}")]
@@ -93,6 +98,12 @@ impl ProvisionError {
             Self::NotInstalled { packages, .. } => {
                 format!("on the server: apt install {packages}; it is found with the next deployment, without a restart")
             }
+            Self::TooManyConnections { names, asked, .. } => {
+                let other = if names.len() > 1 { ", or give one of them a database of its own (`name = \"…\"`)" } else { "" };
+                format!(
+                    "lower `max_connections` in the attribute{other}; whoever runs the server can allow more: platform-server serve --database-connections {asked}"
+                )
+            }
             Self::Unreachable { .. } => {
                 "whoever runs the server: see whether that Postgres runs, and whether --postgres-url is still right; then try again".into()
             }
@@ -112,6 +123,24 @@ fn list(names: &[String]) -> String {
     }
 }
 
+/// Parameters by their names, for people.
+fn parameters(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [name] => format!("the parameter {name}"),
+        names => format!("the parameters {} together", names.join(", ")),
+    }
+}
+
+/// What an app is given.
+#[derive(Debug)]
+pub(crate) struct Provided {
+    /// What every parameter gets, by the parameter's name.
+    pub(crate) resources: BTreeMap<String, ResourceData>,
+    /// What its users are to know of it.
+    pub(crate) notes: Vec<String>,
+}
+
 /// All provisioners.
 #[derive(Debug)]
 pub(crate) struct Provisioner {
@@ -120,25 +149,28 @@ pub(crate) struct Provisioner {
     pub(crate) redis: RedisServers,
     pub(crate) persist: PersistFolders,
     pub(crate) vault: Vault,
+    pub(crate) uids: Uids,
 }
 
 impl Provisioner {
-    /// What every parameter gets, by the parameter's name.
-    pub(crate) async fn provide(
-        &self,
-        meta: &Meta,
-        wanted: &[ResourceManifest],
-    ) -> Result<BTreeMap<String, ResourceData>, ProvisionError> {
+    /// What every parameter gets.
+    pub(crate) async fn provide(&self, meta: &Meta, wanted: &[ResourceManifest]) -> Result<Provided, ProvisionError> {
         let wishes: Vec<(&ResourceManifest, Wish)> =
             wanted.iter().map(|resource| Ok((resource, Wish::read(resource)?))).collect::<Result<_, ProvisionError>>()?;
         // First what can only be mended by the user: nothing is made for an app that will not start.
+        let pools = pools(&wishes, self.postgres.limits.an_instance)?;
         let secrets = self.secrets(meta, &wishes).await?;
-        let mut given = BTreeMap::new();
+        let (mut given, mut notes) = (BTreeMap::new(), BTreeSet::new());
         for (resource, wish) in &wishes {
             let mut data = ResourceData { kind: resource.kind.clone(), ..ResourceData::default() };
             match wish {
-                Wish::Postgres { name, extensions } => {
-                    data.url = self.postgres.provide(&self.row(meta, resource, name).await?, extensions).await?;
+                Wish::Postgres { name, extensions, .. } => {
+                    let row = self.row(meta, resource, name).await?;
+                    let connections = pools.get(name.as_str()).copied().unwrap_or_default();
+                    let wanted = Wanted { uid: self.uids.app(meta.project_id), row: &row, extensions, connections };
+                    let database = self.postgres.provide(wanted).await?;
+                    data.url = database.url;
+                    notes.extend(database.note);
                 }
                 Wish::Redis { name } => {
                     let row = self.row(meta, resource, name).await?;
@@ -154,7 +186,7 @@ impl Provisioner {
             }
             given.insert(resource.name.clone(), data);
         }
-        Ok(given)
+        Ok(Provided { resources: given, notes: notes.into_iter().collect() })
     }
 
     /// The secrets of the deployment, if it asks for any; an error if one that it requires is missing.
@@ -200,6 +232,23 @@ impl Provisioner {
     }
 }
 
+/// How many connections one instance opens to each of the app's databases, by its name, as far as the parameters say; an error where
+/// that is more than it may have.
+fn pools<'a>(wishes: &'a [(&ResourceManifest, Wish)], limit: u32) -> Result<BTreeMap<&'a str, u32>, ProvisionError> {
+    let mut pools = BTreeMap::<&str, (u32, Vec<String>)>::new();
+    for (resource, wish) in wishes {
+        if let Wish::Postgres { name, connections: Some(connections), .. } = wish {
+            let (sum, names) = pools.entry(name).or_default();
+            *sum = sum.saturating_add(*connections);
+            names.push(resource.name.clone());
+        }
+    }
+    match pools.values().find(|(sum, _)| *sum > limit) {
+        Some((sum, names)) => Err(ProvisionError::TooManyConnections { names: names.clone(), asked: *sum, limit }),
+        None => Ok(pools.into_iter().map(|(name, (sum, _))| (name, sum)).collect()),
+    }
+}
+
 /// So many random bytes, in hexadecimal: safe in URLs, SQL and configuration files.
 pub(crate) fn secret(bytes: usize) -> io::Result<String> {
     let mut buffer = vec![0; bytes];
@@ -223,4 +272,41 @@ fn find_program(folders: impl IntoIterator<Item = std::path::PathBuf>, names: &[
 fn program_folders() -> Vec<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain(["/usr/local/bin", "/usr/bin", "/usr/sbin"].map(Into::into)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pools_of(wanted: &[(&str, serde_json::Value)]) -> Result<BTreeMap<String, u32>, ProvisionError> {
+        let of = |(name, options): &(&str, serde_json::Value)| ResourceManifest {
+            name: (*name).to_owned(),
+            kind: "postgres".to_owned(),
+            options: options.as_object().unwrap().clone(),
+        };
+        let manifests: Vec<ResourceManifest> = wanted.iter().map(of).collect();
+        let wishes: Vec<_> = manifests.iter().map(|manifest| (manifest, Wish::read(manifest).unwrap())).collect();
+        Ok(pools(&wishes, 50)?.into_iter().map(|(name, sum)| (name.to_owned(), sum)).collect())
+    }
+
+    #[test]
+    fn what_pools_may_open_together_is_counted_for_each_database() {
+        let fits = [
+            ("a", json!({"max_connections": 30})),
+            ("b", json!({"max_connections": 20})),
+            ("c", json!({"name": "other", "max_connections": 50})),
+            ("d", json!({})),
+        ];
+        assert_eq!(pools_of(&fits).unwrap(), BTreeMap::from([(String::new(), 50), ("other".to_owned(), 50)]));
+        let error = pools_of(&[("a", json!({"max_connections": 30})), ("b", json!({"max_connections": 21}))]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the parameters `a`, `b` together may open 51 connections to one database in each instance of the app, which may have 50"
+        );
+        assert!(error.hint().contains("`name = ") && error.hint().ends_with("--database-connections 51"), "{}", error.hint());
+        let error = pools_of(&[("a", json!({"max_connections": 51}))]).unwrap_err();
+        assert!(error.to_string().starts_with("the parameter `a` may open 51 "), "{error}");
+    }
 }

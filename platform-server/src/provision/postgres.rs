@@ -3,21 +3,58 @@
 //! The cluster is one that the configuration names, or else one that the platform runs itself ([`OwnCluster`]). What is asked
 //! of it has a limit each ([`Session`]), and what one project waits for keeps no other waiting.
 
-use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio_postgres::{Config, config::Host, error::SqlState};
 
 use super::{
     ProvisionError,
-    cluster::OwnCluster,
+    cluster::{OwnCluster, Reached},
     extensions::{self, Maker},
     locks::Locks,
     session::Session,
 };
 use crate::db::ResourceRow;
 
-/// Connections that one project's role may have at a time.
-const CONNECTIONS_A_PROJECT: u32 = 50;
+/// Connections of an app, beside those of a database's role, that are being made, or ask for a query to be cancelled.
+const SPARE: u32 = 10;
+
+/// What is asked of Postgres, and what is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PostgresLimits {
+    /// Longest wait for a connection, and for each statement.
+    pub(crate) timeout: Duration,
+    /// Connections that one instance of an app may have to one database.
+    pub(crate) an_instance: u32,
+    /// Instances of an app that run at the same time at most.
+    pub(crate) instances: u32,
+}
+
+impl PostgresLimits {
+    /// Connections of all instances of an app to one database.
+    fn of_a_role(self) -> u32 {
+        self.an_instance.saturating_mul(self.instances)
+    }
+}
+
+/// What one database is wanted for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The app's user, where it has one of its own.
+    pub(crate) uid: Option<u32>,
+    pub(crate) row: &'a ResourceRow,
+    pub(crate) extensions: &'a [String],
+    /// That the pools of one instance open, as far as they say.
+    pub(crate) connections: u32,
+}
+
+/// A database that is there.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) url: String,
+    /// What the app's users are to know of it.
+    pub(crate) note: Option<String>,
+}
 
 /// Where the cluster comes from.
 #[derive(Debug)]
@@ -34,37 +71,58 @@ pub(crate) struct Postgres {
     source: PostgresSource,
     /// Extensions that apps may have beside the trusted ones.
     extensions: BTreeSet<String>,
-    /// Longest wait for a connection, and for each statement.
-    timeout: Duration,
+    pub(super) limits: PostgresLimits,
     /// `CREATE` and `ALTER` of the same role at the same time fail in Postgres; so one at a time of each.
     changes: Locks,
 }
 
 impl Postgres {
-    pub(crate) fn new(source: PostgresSource, extensions: impl IntoIterator<Item = String>, timeout: Duration) -> Self {
-        Self { source, extensions: extensions.into_iter().collect(), timeout, changes: Locks::default() }
+    pub(crate) fn new(source: PostgresSource, extensions: impl IntoIterator<Item = String>, limits: PostgresLimits) -> Self {
+        Self { source, extensions: extensions.into_iter().collect(), limits, changes: Locks::default() }
     }
 
-    /// Makes sure that the project's database and role exist, with these extensions, and returns their URL.
-    pub(crate) async fn provide(&self, row: &ResourceRow, extensions: &[String]) -> Result<String, ProvisionError> {
-        let config = match &self.source {
-            PostgresSource::Configured(config) => Cow::Borrowed(&**config),
-            PostgresSource::Own(cluster) => Cow::Owned(cluster.config().await?),
-        };
+    /// Makes sure that the project's database and role exist, with these extensions.
+    pub(crate) async fn provide(&self, wanted: Wanted<'_>) -> Result<Database, ProvisionError> {
+        let row = wanted.row;
+        match &self.source {
+            PostgresSource::Configured(config) => {
+                let note = self.prepare(config, wanted, false).await?;
+                Ok(Database { url: url(config, row)?, note })
+            }
+            PostgresSource::Own(cluster) => {
+                let Reached { admin, sockets, gate } = cluster.reach().await?;
+                let note = self.prepare(&admin, wanted, true).await?;
+                if let (Some(gate), Some(uid)) = (gate, wanted.uid) {
+                    gate.give(uid, &row.handle, self.limits.of_a_role().saturating_add(SPARE));
+                }
+                Ok(Database { url: url(Config::new().host_path(sockets), row)?, note })
+            }
+        }
+    }
+
+    async fn prepare(&self, config: &Config, wanted: Wanted<'_>, own: bool) -> Result<Option<String>, ProvisionError> {
+        let Wanted { row, extensions, connections, .. } = wanted;
         let _one_at_a_time = self.changes.lock(&row.handle).await;
-        let admin = Session::open(&config, self.timeout).await?;
-        if matches!(self.source, PostgresSource::Own(_)) {
+        let admin = Session::open(config, self.limits.timeout).await?;
+        if own {
             keep_for_administrators(&admin).await?;
         }
         let mut makers = Vec::new();
         for name in extensions {
             makers.push((name, extensions::maker(&admin, &self.extensions, name).await?));
         }
-        make_database(&admin, row).await?;
+        make_database(&admin, row, self.limits.of_a_role()).await?;
         if !makers.is_empty() {
-            self.make_extensions(&config, row, &makers).await?;
+            self.make_extensions(config, row, &makers).await?;
         }
-        url(&config, row)
+        let asked = connections.saturating_mul(self.limits.instances);
+        let takes = capacity(&admin).await?;
+        Ok((asked > takes).then(|| {
+            format!(
+                "the pools of this app may open {asked} connections to a database, {connections} in each of up to {} instances that run while it is deployed or restarted, and this Postgres takes {takes} from all apps together: lower `max_connections`",
+                self.limits.instances
+            )
+        }))
     }
 
     pub(crate) async fn stop(&self) {
@@ -82,7 +140,7 @@ impl Postgres {
     ) -> Result<(), ProvisionError> {
         let mut app = config.clone();
         app.dbname(&row.handle).user(&row.handle).password(&row.password);
-        let app = Session::open(&app, self.timeout).await?;
+        let app = Session::open(&app, self.limits.timeout).await?;
         let present = extensions::present(&app).await?;
         let missing = || wanted.iter().filter(|(name, _)| !present.contains(*name));
         for (name, maker) in missing().filter(|(_, maker)| *maker == Maker::App) {
@@ -92,7 +150,7 @@ impl Postgres {
             return Ok(());
         }
         let mut admin = config.clone();
-        let admin = Session::open(admin.dbname(&row.handle), self.timeout).await?;
+        let admin = Session::open(admin.dbname(&row.handle), self.limits.timeout).await?;
         for (name, maker) in missing().filter(|(_, maker)| *maker == Maker::Administrator) {
             extensions::make(&admin, *maker, name).await?;
         }
@@ -114,14 +172,28 @@ async fn keep_for_administrators(admin: &Session) -> Result<(), ProvisionError> 
     }
 }
 
+/// Connections that the cluster takes from all that are no administrators.
+async fn capacity(admin: &Session) -> Result<u32, ProvisionError> {
+    let sql = "SELECT current_setting('max_connections')::int4 - current_setting('superuser_reserved_connections')::int4";
+    let takes: i32 = admin.row(sql).await?.map_or(0, |row| row.get(0));
+    Ok(takes.max(0).cast_unsigned())
+}
+
 /// `handle` and `password` are hexadecimal, made by the platform: nothing in them needs quoting.
-async fn make_database(admin: &Session, row: &ResourceRow) -> Result<(), ProvisionError> {
+async fn make_database(admin: &Session, row: &ResourceRow, connections: u32) -> Result<(), ProvisionError> {
     let (handle, password) = (&row.handle, &row.password);
-    if admin.row(&format!("SELECT 1 FROM pg_roles WHERE rolname = '{handle}'")).await?.is_none() {
+    let limit = admin.row(&format!("SELECT rolconnlimit FROM pg_roles WHERE rolname = '{handle}'")).await?;
+    let limit: Option<i32> = limit.map(|row| row.get(0));
+    let connections = i32::try_from(connections).unwrap_or(i32::MAX);
+    if limit.is_none() {
         let role = format!(
-            "CREATE ROLE {handle} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT {CONNECTIONS_A_PROJECT} PASSWORD '{password}'"
+            "CREATE ROLE {handle} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT {connections} PASSWORD '{password}'"
         );
         admin.run(&role).await?;
+    }
+    // The limit may have been another when the role was made. None at all was somebody's choice.
+    if limit.is_some_and(|limit| limit >= 0 && limit != connections) {
+        admin.run(&format!("ALTER ROLE {handle} CONNECTION LIMIT {connections}")).await?;
     }
     if admin.row(&format!("SELECT 1 FROM pg_database WHERE datname = '{handle}'")).await?.is_none() {
         // An administrator that is no superuser may give a database only to a role that it is a member of.
@@ -165,7 +237,11 @@ mod tests {
 
     use super::{foreign::Foreign, *};
 
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMITS: PostgresLimits = PostgresLimits { timeout: Duration::from_secs(60), an_instance: 5, instances: 4 };
+
+    fn wanted<'a>(row: &'a ResourceRow, extensions: &'a [String]) -> Wanted<'a> {
+        Wanted { uid: None, row, extensions, connections: 0 }
+    }
 
     fn row() -> ResourceRow {
         ResourceRow {
@@ -192,15 +268,19 @@ mod tests {
     #[tokio::test]
     async fn a_configured_cluster_gives_each_project_a_database_that_only_it_can_enter() {
         let foreign = Foreign::start().await;
-        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], LIMIT);
+        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], LIMITS);
         let other = ResourceRow { handle: "app_02".into(), password: "ee".into(), ..row() };
-        let (first, second) = tokio::join!(async { postgres.provide(&row(), &[]).await.unwrap() }, async {
-            postgres.provide(&other, &[]).await.unwrap()
+        let (first, second) = tokio::join!(async { postgres.provide(wanted(&row(), &[])).await.unwrap().url }, async {
+            postgres.provide(wanted(&other, &[])).await.unwrap().url
         });
         let (client, connection) = tokio_postgres::connect(&first, NoTls).await.unwrap();
         let _connection = tokio::spawn(connection);
         client.batch_execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)").await.unwrap();
-        assert_eq!(postgres.provide(&row(), &[]).await.unwrap(), first, "asked again, it gives the same and drops nothing");
+        assert_eq!(
+            postgres.provide(wanted(&row(), &[])).await.unwrap().url,
+            first,
+            "asked again, it gives the same and drops nothing"
+        );
         assert_eq!(client.query("SELECT * FROM kept", &[]).await.unwrap().len(), 1);
         for intruder in [second.replace("/app_02", "/app_01"), first.replace(":ff@", ":00@")] {
             assert!(tokio_postgres::connect(&intruder, NoTls).await.is_err(), "{intruder}");
@@ -211,16 +291,16 @@ mod tests {
     async fn extensions_are_made_as_the_app_if_trusted_and_as_the_administrator_if_named() {
         let foreign = Foreign::start().await;
         let source = || PostgresSource::Configured(Box::new(foreign.config.clone()));
-        let postgres = Postgres::new(source(), ["pageinspect".to_owned()], LIMIT);
-        let wanted = ["pgcrypto".to_owned(), "earthdistance".to_owned()];
-        let refused = postgres.provide(&row(), &wanted).await.unwrap_err();
+        let postgres = Postgres::new(source(), ["pageinspect".to_owned()], LIMITS);
+        let extensions = ["pgcrypto".to_owned(), "earthdistance".to_owned()];
+        let refused = postgres.provide(wanted(&row(), &extensions)).await.unwrap_err();
         assert!(matches!(&refused, ProvisionError::ExtensionNotAllowed { name, .. } if name == "earthdistance"), "{refused}");
-        let missing = postgres.provide(&row(), &["no_such".to_owned()]).await.unwrap_err();
+        let missing = postgres.provide(wanted(&row(), &["no_such".to_owned()])).await.unwrap_err();
         assert!(matches!(&missing, ProvisionError::NoExtension { available, .. } if available.contains(&"pgcrypto".into())));
 
-        let wanted = ["pgcrypto".to_owned(), "pageinspect".to_owned()];
-        let first = postgres.provide(&row(), &wanted).await.unwrap();
-        assert_eq!(postgres.provide(&row(), &wanted).await.unwrap(), first, "asked again, it is there already");
+        let extensions = ["pgcrypto".to_owned(), "pageinspect".to_owned()];
+        let first = postgres.provide(wanted(&row(), &extensions)).await.unwrap().url;
+        assert_eq!(postgres.provide(wanted(&row(), &extensions)).await.unwrap().url, first, "asked again, it is there already");
         let (client, connection) = tokio_postgres::connect(&first, NoTls).await.unwrap();
         let _connection = tokio::spawn(connection);
         let owners =
@@ -235,17 +315,42 @@ mod tests {
     async fn a_cluster_that_hangs_is_waited_for_once_and_not_once_for_each_project() {
         let foreign = Foreign::start().await;
         let limit = Duration::from_millis(500);
-        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], limit);
+        let limits = PostgresLimits { timeout: limit, ..LIMITS };
+        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], limits);
         let rows: Vec<ResourceRow> = (0..20).map(|number| ResourceRow { handle: format!("app_{number:02}"), ..row() }).collect();
         let stopped = foreign.stopped();
         let begun = std::time::Instant::now();
-        for provided in futures_util::future::join_all(rows.iter().map(|row| postgres.provide(row, &[]))).await {
+        for provided in futures_util::future::join_all(rows.iter().map(|row| postgres.provide(wanted(row, &[])))).await {
             let error = provided.unwrap_err();
             assert!(matches!(error, ProvisionError::NoAnswer { .. }), "{error}");
         }
         assert!(begun.elapsed() < 10 * limit, "one after the other: {:?}", begun.elapsed());
         drop(stopped);
-        let patient = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], LIMIT);
-        patient.provide(&rows[0], &[]).await.unwrap();
+        let patient = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], LIMITS);
+        patient.provide(wanted(&rows[0], &[])).await.unwrap();
+    }
+    #[tokio::test]
+    async fn a_role_has_connections_for_all_instances_that_may_run() {
+        let foreign = Foreign::start().await;
+        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], LIMITS);
+        let admin = Session::open(&foreign.config, LIMITS.timeout).await.unwrap();
+        let limit = async || -> i32 {
+            let sql = "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'app_01'";
+            admin.row(sql).await.unwrap().unwrap().get(0)
+        };
+        postgres.provide(wanted(&row(), &[])).await.unwrap();
+        assert_eq!(limit().await, 20);
+        for (before, after) in [(50, 20), (5, 20), (-1, -1)] {
+            admin.run(&format!("ALTER ROLE app_01 CONNECTION LIMIT {before}")).await.unwrap();
+            postgres.provide(wanted(&row(), &[])).await.unwrap();
+            assert_eq!(limit().await, after);
+        }
+        let many = postgres.provide(Wanted { connections: 30, ..wanted(&row(), &[]) }).await.unwrap();
+        let note = many.note.unwrap();
+        assert!(
+            note.contains("120 connections") && note.contains("30 in each of up to 4") && note.contains("takes 97 "),
+            "{note}"
+        );
+        assert_eq!(postgres.provide(Wanted { connections: 5, ..wanted(&row(), &[]) }).await.unwrap().note, None);
     }
 }

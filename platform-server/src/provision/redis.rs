@@ -110,15 +110,17 @@ impl RedisServers {
             chown(path, uid, uid)?;
         }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        // The app has another uid; what it needs beyond reaching the socket is the password.
-        fs::set_permissions(socket_folder, fs::Permissions::from_mode(0o711))?;
+        // The app has another uid, and its own group. Nobody else gets to the socket: whoever does has one of Redis' places,
+        // with or without the password.
+        chown(socket_folder, None, self.uids.app(project_id))?;
+        fs::set_permissions(socket_folder, fs::Permissions::from_mode(0o710))?;
         fs::set_permissions(&outer, fs::Permissions::from_mode(0o711))?;
         let config = outer.join("redis.conf");
         private_file(&config)?;
         fs::write(&config, configuration(&folder, socket, &row.password))?;
         chown(&config, None, uid)?;
         fs::set_permissions(&config, fs::Permissions::from_mode(0o640))?;
-        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write };
+        let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write, upon: None };
         let (asked, password) = (socket.to_path_buf(), row.password.clone());
         Ok(Definition {
             name: match row.instance.as_str() {

@@ -19,6 +19,8 @@ pub(super) enum Wish {
         /// Empty for the database that unnamed parameters share.
         name: String,
         extensions: Vec<String>,
+        /// That the parameter opens at most, as far as it says.
+        connections: Option<u32>,
     },
     Redis {
         name: String,
@@ -36,12 +38,15 @@ impl Wish {
         let options = Options { parameter: &resource.name, values: &resource.options };
         match resource.kind.as_str() {
             "postgres" => {
-                options.only(&["name", "extensions"])?;
+                options.only(&["name", "extensions", "max_connections"])?;
                 let extensions = options.list("extensions", "an extension's name of a-z, 0-9, `_` and `-`", is_extension)?;
                 if extensions.len() > MAX_EXTENSIONS {
                     return Err(options.wrong("extensions", &format!("at most {MAX_EXTENSIONS} names")));
                 }
-                Ok(Self::Postgres { name: options.name()?, extensions })
+                // What it may be is for the app to say, of whose type the option is.
+                let connections = options.values.get("max_connections").and_then(Value::as_u64);
+                let connections = connections.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+                Ok(Self::Postgres { name: options.name()?, extensions, connections })
             }
             "redis" => {
                 options.only(&["name"])?;
@@ -122,9 +127,10 @@ mod tests {
     fn what_the_sdk_writes_is_understood() {
         let name = "second".to_owned();
         let extensions = vec!["pgcrypto".to_owned(), "uuid-ossp".to_owned()];
-        let of = json!({"name": "second", "extensions": ["pgcrypto", "uuid-ossp"]});
-        assert_eq!(read("postgres", of), Ok(Wish::Postgres { name: name.clone(), extensions }));
-        assert_eq!(read("postgres", json!({})), Ok(Wish::Postgres { name: String::new(), extensions: vec![] }));
+        let of = json!({"name": "second", "extensions": ["pgcrypto", "uuid-ossp"], "max_connections": 7});
+        assert_eq!(read("postgres", of), Ok(Wish::Postgres { name: name.clone(), extensions, connections: Some(7) }));
+        let plain = Wish::Postgres { name: String::new(), extensions: vec![], connections: None };
+        assert_eq!(read("postgres", json!({})), Ok(plain));
         assert_eq!(read("redis", json!({"name": "second"})), Ok(Wish::Redis { name }));
         assert_eq!(read("secrets", json!({"required": ["A_b"]})), Ok(Wish::Secrets { required: vec!["A_b".into()] }));
         assert_eq!(read("persist", json!({})), Ok(Wish::Persist));

@@ -14,6 +14,7 @@ mod root;
 
 use std::{
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -83,6 +84,18 @@ pub(crate) struct Mount {
     pub(crate) from: PathBuf,
     pub(crate) to: PathBuf,
     pub(crate) write: bool,
+    /// What `from` lies upon.
+    #[serde(default)]
+    pub(crate) upon: Option<Layers>,
+}
+
+/// Folders whose content is seen below a folder's own. They are only read: what is changed there is copied into the folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Layers {
+    /// Not empty.
+    pub(crate) lower: Vec<PathBuf>,
+    /// A folder for the kernel, on the file system of the upper one.
+    pub(crate) work: PathBuf,
 }
 
 /// Resource limits; `None` leaves the server's own.
@@ -139,6 +152,10 @@ impl Tier {
     }
 }
 
+fn open_to_all(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
+}
+
 /// Starts programs by their [`Spec`].
 #[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
@@ -157,7 +174,7 @@ impl Sandbox {
         let sandbox = Self { spawner, executable: std::env::current_exe()?.into(), scratch: scratch.into(), tier: Tier::Bare };
         for tier in if root { &[Tier::Root][..] } else { &[Tier::User] } {
             let candidate = Self { tier: *tier, ..sandbox.clone() };
-            match candidate.try_out(uid).await {
+            match candidate.try_out(Vec::new(), ["/bin/sh", "-c", "true"], uid).await {
                 Ok(()) => return Ok(Ok(candidate)),
                 // Without namespaces, other uids could not even reach the toolchain.
                 Err(error) if root => return Ok(Err(error)),
@@ -167,14 +184,38 @@ impl Sandbox {
         Ok(Ok(sandbox))
     }
 
-    async fn try_out(&self, uid: Option<u32>) -> Result<(), String> {
+    /// Whether folders on the file system of `folder` can be seen upon others. Found out by trying.
+    pub(crate) async fn can_overlay(&self, folder: &Path, uid: Option<u32>) -> io::Result<Result<(), String>> {
+        if !self.has_view() {
+            return Ok(Err("there are no namespaces".to_owned()));
+        }
+        let base = tempfile::Builder::new().prefix(".tmp-layers").tempdir_in(folder)?;
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| base.path().join(name));
+        for path in [&lower, &upper, &work] {
+            std::fs::create_dir(path)?;
+        }
+        open_to_all(&lower)?;
+        std::fs::write(lower.join("below"), "")?;
+        open_to_all(&lower.join("below"))?;
+        open_to_all(&upper)?;
+        let layers = Layers { lower: vec![lower], work: work.clone() };
+        let mount = Mount { from: upper, to: "/build/target".into(), write: true, upon: Some(layers) };
+        // A build writes to what is below, makes links to it, and removes it.
+        let script = "set -e; cd /build/target; echo x >> below; ln below beside; touch new; mv new other; rm below";
+        let tried = self.try_out(vec![mount], ["/bin/sh", "-c", script], uid).await;
+        // What the kernel made in there is closed even to its owner.
+        drop(open_to_all(&work.join("work")));
+        Ok(tried)
+    }
+
+    async fn try_out(&self, mounts: Vec<Mount>, command: [&str; 3], uid: Option<u32>) -> Result<(), String> {
         let spec = Spec {
-            program: "/bin/true".into(),
-            args: Vec::new(),
-            env: Vec::new(),
+            program: command[0].into(),
+            args: command[1..].iter().map(|&argument| argument.to_owned()).collect(),
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
             cwd: "/".into(),
             uid,
-            view: self.view(Vec::new(), Share::default(), uid),
+            view: self.view(mounts, Share::default(), uid),
             limits: Limits::default(),
             death_signal: DeathSignal::Kill,
             nice: 0,

@@ -12,7 +12,7 @@ use rustix::{
     process::pivot_root,
 };
 
-use super::View;
+use super::{Layers, View};
 
 /// Folders of the system that hold programs and libraries, none of them anybody's data.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt"];
@@ -53,7 +53,11 @@ pub(super) fn enter(view: &View) -> io::Result<()> {
         tmpfs(&path, options)?;
     }
     for mount in &view.mounts {
-        bind(&mount.from, &inside(root, &mount.to), mount.write)?;
+        let to = inside(root, &mount.to);
+        match &mount.upon {
+            Some(layers) => overlay(&mount.from, layers, &to, view.user_namespace)?,
+            None => bind(&mount.from, &to, mount.write)?,
+        }
     }
     // Everything has its place; nothing else gets one.
     mount_remount(root, MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV, "")?;
@@ -120,6 +124,36 @@ fn bind(from: &Path, to: &Path, write: bool) -> io::Result<()> {
         }
     }
     mount_remount(to, flags | MountFlags::BIND | MountFlags::RDONLY, "").map_err(|error| named(error.into()))
+}
+
+/// A folder that is seen upon others.
+fn overlay(upper: &Path, layers: &Layers, to: &Path, user_namespace: bool) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    let lower: Vec<Vec<u8>> = layers.lower.iter().map(|path| escaped(path)).collect();
+    let mut options = [b"lowerdir=", lower.join(&b':').as_slice()].concat();
+    for (name, path) in [("upperdir", upper), ("workdir", &layers.work)] {
+        options.extend([b",", name.as_bytes(), b"=", &escaped(path)].concat());
+    }
+    if user_namespace {
+        // The other attributes are for root alone.
+        options.extend(b",userxattr");
+    }
+    let options = std::ffi::CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("overlay", to, "overlay", flags, options.as_c_str())
+        .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("{} upon others: {error}", upper.display())))
+}
+
+/// A path in the options of an overlay.
+fn escaped(path: &Path) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if b"\\:,".contains(byte) {
+            escaped.push(b'\\');
+        }
+        escaped.push(*byte);
+    }
+    escaped
 }
 
 fn devices(root: &Path) -> io::Result<()> {

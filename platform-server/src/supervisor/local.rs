@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::{Instance, InstanceSpec, StartError, Supervisor, control::Control};
 use crate::{
+    build::blocking,
     logs::{LogStore, pump_output, pump_records},
     process::{Process, Spawner, describe},
     proxy::Upstream,
@@ -29,6 +30,8 @@ use crate::{
 
 /// How long the log pipes of a process that has ended are read on: something it started may hold them open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long after its grace an instance is sent SIGTERM, in any case, and how long after that SIGKILL.
+const OVERTIME: Duration = Duration::from_millis(500);
 /// Room for static TLS in a loaded library, in bytes: allocators such as jemalloc need it and fail to load without.
 const STATIC_TLS: &str = "glibc.rtld.optional_static_tls=32768";
 
@@ -183,11 +186,19 @@ impl Instance for LocalInstance {
     fn stop(mut self: Box<Self>, grace: Duration) -> BoxFuture<'static, String> {
         Box::pin(async move {
             let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-            if self.control.send(&ServerMessage::Stop { grace_ms }).await.is_err() {
+            let told = self.control.send(&ServerMessage::Stop { grace_ms }).await.is_ok();
+            // Where the app has no handler, the signal would end it in the middle of what it finishes.
+            if !told || handles_sigterm(self.process.id()).await {
                 self.process.signal(Signal::TERM);
             }
             // It is given a little longer than it was told, to end by itself after its grace.
-            let ended = self.process.wait_or_kill(grace + Duration::from_millis(500)).await;
+            let ended = match tokio::time::timeout(grace + OVERTIME, self.process.wait()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    self.process.signal(Signal::TERM);
+                    self.process.wait_or_kill(OVERTIME).await
+                }
+            };
             self.last_words().await;
             ended.map_or_else(|error| error.to_string(), describe)
         })
@@ -268,6 +279,12 @@ impl LocalInstance {
             reader.abort();
         }
     }
+}
+
+/// Whether the process has a handler of its own.
+async fn handles_sigterm(pid: u32) -> bool {
+    let status = blocking(move || fs::read_to_string(format!("/proc/{pid}/status"))).await;
+    status.is_ok_and(|status| shuttle_abi::handles_sigterm(&status))
 }
 
 /// Inode of the socket that listens at `address`, from the kernel's table.

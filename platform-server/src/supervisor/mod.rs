@@ -75,6 +75,7 @@ pub(crate) trait Instance: Send + std::fmt::Debug {
     fn ready(&mut self) -> BoxFuture<'_, Result<Option<Upstream>, StartError>>;
     /// Waits until it has ended by itself; says how. Its last log lines are stored when this returns.
     fn ended(&mut self) -> BoxFuture<'_, String>;
-    /// Asks it to finish what it does and end, and ends it after `grace`.
+    /// Asks it to finish what it does and end, and ends it after `grace`: by SIGTERM, if it handles that by itself at once, and then
+    /// by SIGKILL.
     fn stop(self: Box<Self>, grace: Duration) -> BoxFuture<'static, String>;
 }

@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::platform::{PATIENCE, PAUSE, Platform, binaries, text};
+use crate::platform::{PATIENCE, PAUSE, Platform};
 
 /// A package with these sources.
 fn package(files: &[(&str, &str)]) -> Vec<u8> {
@@ -319,28 +319,44 @@ async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_
         assert_eq!(compiled_for_all, name == "poisoner", "{name}: {events}");
         assert_eq!(platform.get(name, "/").await, (200, answer.to_owned()), "{name}");
     }
+    nothing_is_copied(&platform).await;
     what_builds_left_is_shown_and_cleared(&platform);
     let anew = deploy_as(&platform, "second", &project(other, manifest)).await;
     let events = anew["events"].as_str().unwrap();
     assert!(events.contains("Compiled 1 crate for every project to use"), "{events}");
 }
 
+async fn nothing_is_copied(platform: &Platform) {
+    let Some(bytes) = platform.own_build_bytes("second").await else { return };
+    assert!(bytes < 4_000_000, "{bytes}");
+    // By their names: which units of the crate there are in each folder of builds.
+    let mut found = std::collections::BTreeMap::<String, usize>::new();
+    let mut folders = vec![platform.data().join("builds")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if name.starts_with("libitoa-") && name.ends_with(".rlib") {
+                let below = entry.path().strip_prefix(platform.data().join("builds")).unwrap().display().to_string();
+                *found.entry(below.split(['/', '-']).next().unwrap().to_owned()).or_default() += 1;
+            }
+        }
+    }
+    // Three sets of the poisoner's and the others' manifests, with and without the libraries; and what the poisoner changed.
+    assert!(found.remove("dependencies").is_some(), "{found:?}");
+    assert_eq!(found.into_values().collect::<Vec<_>>(), [1], "only the poisoner has its own");
+}
+
 fn what_builds_left_is_shown_and_cleared(platform: &Platform) {
-    let cache = |arguments: &[&str]| -> Value {
-        let mut command = std::process::Command::new(binaries().join("platform-server"));
-        let output = command.args(["cache", "--output", "json", "--data-dir"]).arg(platform.data()).args(arguments).output();
-        let output = output.unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
     let rows = |cache: &Value| cache["folders"].as_array().unwrap().clone();
-    let shown = rows(&cache(&[]));
+    let shown = rows(&platform.cache(&[]));
     for what in ["project first", "project third", "compiled dependencies, shared", "downloaded crates"] {
         assert!(shown.iter().any(|row| row["what"] == what && row["bytes"].as_u64() > Some(0)), "{what}: {shown:?}");
     }
-    let cleared = rows(&cache(&["--clear"]));
+    let cleared = rows(&platform.cache(&["--clear"]));
     assert!(cleared.len() == shown.len() && cleared.iter().all(|row| row["removed"] == true), "{cleared:?}");
-    assert_eq!(cache(&[]), json!({"folders": [], "bytes": 0}));
+    assert_eq!(platform.cache(&[]), json!({"folders": [], "bytes": 0}));
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! Every example, deployed as it stands, does what its README says; data outlives deletion, crash and restart.
 
+use std::time::Instant;
+
 use reqwest::Method;
 
 use crate::{
     app::App,
-    platform::{Platform, repository, text},
+    platform::{PATIENCE, PAUSE, Platform, repository, text},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,6 +19,7 @@ async fn every_example_does_what_it_says_and_keeps_its_data() {
         assert_eq!(status, 200, "{example}: {body}");
         assert!(body.contains("curl") || body.contains("/"), "{example} says what to try: {body}");
     }
+    the_platform_says_nothing_in_an_apps_log(&platform).await;
     assert_eq!(platform.get("seed", "/hello").await, (200, "Hello, world!".to_owned()));
 
     let short = shorten(&platform).await;
@@ -46,6 +49,21 @@ async fn every_example_does_what_it_says_and_keeps_its_data() {
     assert_eq!(platform.get("url-shortener", "/").await.0, 404, "deleted stays deleted");
     platform.deploy(app.path());
     follows(&platform, &short).await;
+}
+
+/// Rocket has a line for each request that it has no route for; the only one is ours.
+async fn the_platform_says_nothing_in_an_apps_log(platform: &Platform) {
+    assert_eq!(platform.get("hello-rocket", "/nothing-here").await.0, 404);
+    let begun = Instant::now();
+    loop {
+        let logs = platform.api(Method::GET, "/projects/hello-rocket/logs").send().await.unwrap().text().await.unwrap();
+        if logs.contains("No matching routes for GET /nothing-here") {
+            assert_eq!(logs.matches("No matching routes").count(), 1, "{logs}");
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{logs}");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Which of the two is installed; the platform prefers the first.

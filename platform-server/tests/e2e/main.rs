@@ -6,6 +6,7 @@
 
 mod app;
 mod builds;
+mod connections;
 mod examples;
 mod fixtures;
 mod hostile;

@@ -107,6 +107,9 @@ async fn the_optimised_build_follows_the_fast_one_and_takes_over() {
     the_same_again_is_no_deployment(&two);
 
     two.until_builds_are("fast", "ready").await;
+    // Of both builds: 100 such apps and what they share stay below 4 GB.
+    let bytes = two.platform.own_build_bytes(NAME).await;
+    assert!(bytes.is_none_or(|bytes| bytes < 36_000_000), "{bytes:?}");
     assert_eq!(two.answer().await, "fast one false");
     restarted_without_a_gap(&two).await;
     assert_eq!((two.answer().await.as_str(), two.builds().await.0.as_str()), ("optimised one false", "optimised"));

@@ -186,6 +186,23 @@ impl Platform {
         (status, response.text().await.unwrap())
     }
 
+    /// What building has left on the disk, by `platform-server cache`.
+    pub(crate) fn cache(&self, arguments: &[&str]) -> serde_json::Value {
+        let mut command = Command::new(binaries().join("platform-server"));
+        let output = command.args(["cache", "--output", "json", "--data-dir"]).arg(self.data()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Bytes of the build folder of a project, if it is seen upon the dependencies that projects share, and has no copy.
+    pub(crate) async fn own_build_bytes(&self, project: &str) -> Option<u64> {
+        let health = self.api(reqwest::Method::GET, "/healthz").send().await.unwrap().text().await.unwrap();
+        let cache = self.cache(&[]);
+        let rows = cache["folders"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["what"] == format!("project {project}")).unwrap();
+        health.contains("shared by overlay mounts").then(|| row["bytes"].as_u64().unwrap())
+    }
+
     /// Asks until the answer is as wanted.
     pub(crate) async fn get_until(&self, app: &str, path: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
         let begun = Instant::now();

@@ -5,11 +5,13 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Stdio, time::Insta
 
 use flate2::{Compression, write::GzEncoder};
 use reqwest::{Method, Response};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
+    connections::{
+        a_database_that_hangs_is_not_waited_for, restarts_do_not_run_out_of_connections, strangers_take_no_place_of_an_app,
+    },
     platform::{PATIENCE, Platform, text},
 };
 
@@ -22,18 +24,19 @@ edition = "2024"
 [dependencies]
 axum = { version = "0.8", default-features = false, features = ["http1", "tokio"] }
 shuttle-service = { path = "{repository}/shuttle-service", features = ["axum", "tokio-postgres"] }
-tokio = { version = "1", features = ["time"] }
+tokio = { version = "1", features = ["signal", "time"] }
 tokio-postgres = { version = "0.7", default-features = false, features = ["runtime"] }
 
 [workspace]
 "#;
 
 const SOURCE: &str = r##"
-use std::{fs, io::{Read, Write}, os::unix::net::UnixStream, sync::{Arc, atomic::{AtomicUsize, Ordering}}};
+use std::{fs, io::{Read, Write}, os::unix::net::UnixStream, sync::{Arc, Mutex, atomic::{AtomicUsize, Ordering}}, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::{any, get}};
-use shuttle_service::{Error, Metadata, PersistDir, Redis, SecretStore};
-use tokio_postgres::Client;
+use shuttle_service::{Error, Metadata, PersistDir, Postgres, Redis, SecretStore};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_postgres::{Client, NoTls};
 
 #[shuttle_service::main(health_path = "/healthy?deep=1", always_on = true, instances = 1)]
 async fn app(
@@ -44,7 +47,19 @@ async fn app(
     #[shared::Postgres(name = "second", extensions = ["pgcrypto"])] second: Client,
     cache: Redis,
     #[shared::Redis(name = "second")] other: Redis,
+    plain: Postgres,
 ) -> Result<Router, Error> {
+    let last = folder.join("last");
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        terminate.recv().await;
+        // More than what is left running has otherwise.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        fs::write(last, "").unwrap();
+        std::process::exit(0);
+    });
+    let sockets = format!("{} {}", path_and_password(&cache).0, plain.host().unwrap_or_default());
+    let (here, goes) = (folder.join("here"), folder.join("go"));
     let number: u8 = secrets.require("NUMBER")?;
     let said = format!("{} {number}", secrets.require::<String>("WORD")?);
     let about = format!("{} {} {}", metadata.project(), metadata.environment(), metadata.deployment());
@@ -63,6 +78,15 @@ async fn app(
         .route("/caches", get(async move || caches))
         .route("/variables", get(async || ["RUST_BACKTRACE", "GREETING", "TZ", "LANG"].map(|name| std::env::var(name).unwrap_or("-".into())).join(" ")))
         .route("/visits", get(async move || visit(&folder)))
+        .route("/sockets", get(async move || sockets))
+        .route("/fill", get(async move || fill(plain.url()).await))
+        .route("/slow", get(async move || {
+            fs::write(here, "").unwrap();
+            while !goes.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            "done"
+        }))
         .fallback(any(async move || { elsewhere.1.fetch_add(1, Ordering::Relaxed); StatusCode::NOT_FOUND })))
 }
 
@@ -76,8 +100,25 @@ fn visit(folder: &PersistDir) -> String {
     visits.to_string()
 }
 
+/// What a pool is that has been used by many at once.
+async fn fill(url: &str) -> Result<&'static str, (StatusCode, String)> {
+    static POOL: Mutex<Vec<Client>> = Mutex::new(Vec::new());
+    for _ in 0..45 {
+        let (client, connection) = tokio_postgres::connect(url, NoTls)
+            .await
+            .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")))?;
+        tokio::spawn(connection);
+        POOL.lock().unwrap().push(client);
+    }
+    Ok("full")
+}
+
+fn path_and_password(redis: &Redis) -> (&str, &str) {
+    redis.url().trim_start_matches("redis+unix://").split_once("?pass=").unwrap()
+}
+
 fn say(redis: &Redis, command: &str) -> Result<String, Error> {
-    let (path, password) = redis.url().trim_start_matches("redis+unix://").split_once("?pass=").unwrap();
+    let (path, password) = path_and_password(redis);
     let mut stream = UnixStream::connect(path)?;
     write!(stream, "AUTH {password}\r\n{command}\r\nQUIT\r\n")?;
     let mut answer = String::new();
@@ -98,9 +139,18 @@ const BACKGROUND: &str = r#"
 use std::{fs, time::Duration};
 
 use shuttle_service::{Background, Error, PersistDir, background};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[shuttle_service::main]
 async fn main(folder: PersistDir) -> Result<Background, Error> {
+    let last = folder.join("last");
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        terminate.recv().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        fs::write(last, "").unwrap();
+        std::process::exit(0);
+    });
     Ok(background(|mut shutdown| async move {
         let starts: u32 = fs::read_to_string(folder.join("starts")).map_or(0, |text| text.parse().unwrap()) + 1;
         fs::write(folder.join("starts"), starts.to_string())?;
@@ -125,7 +175,7 @@ async fn put(platform: &Platform, project: &str, secrets: Value) -> Response {
     platform.api(Method::PUT, &path).body(json!({"secrets": secrets}).to_string()).send().await.unwrap()
 }
 
-async fn json_of(response: Response) -> Value {
+pub(crate) async fn json_of(response: Response) -> Value {
     serde_json::from_str(&response.text().await.unwrap()).unwrap()
 }
 
@@ -166,6 +216,8 @@ async fn resources_of_every_type_are_given_and_settings_honoured_or_refused() {
     let first = status(&platform).await["serving"]["deployment"].clone();
     no_file_holds_the_secret(&platform);
     a_database_that_hangs_is_not_waited_for(&platform).await;
+    strangers_take_no_place_of_an_app(&platform).await;
+    restarts_do_not_run_out_of_connections(&platform).await;
 
     the_file_of_secrets_is_sent(&platform, &app).await;
     assert_ne!(status(&platform).await["serving"]["deployment"], first);
@@ -206,26 +258,6 @@ async fn everything_is_there(platform: &Platform) {
     resources.sort();
     assert_eq!(resources, ["persist folder", "postgres first", "postgres second", "redis cache", "redis second"]);
     assert!(!serving.to_string().contains(WORD));
-}
-
-async fn restart(platform: &Platform) -> Response {
-    platform.api(Method::POST, "/projects/resources/restart").send().await.unwrap()
-}
-
-/// What serves goes on, and whoever wanted a new instance is told why there is none.
-async fn a_database_that_hangs_is_not_waited_for(platform: &Platform) {
-    let before = platform.get("resources", "/asked").await;
-    platform.signal_program("postgres", Signal::STOP);
-    let refused = restart(platform).await;
-    platform.signal_program("postgres", Signal::CONT);
-    assert_eq!(refused.status(), 422);
-    let error = json_of(refused).await;
-    let (message, hint) = (error["message"].as_str().unwrap(), error["hint"].as_str().unwrap());
-    assert!(message.starts_with("the Postgres at /") && message.ends_with("gave no answer within 5 s"), "{error}");
-    assert!(hint.starts_with("the instance that served before still does") && hint.contains("--database-timeout"), "{error}");
-    assert_eq!(platform.get("resources", "/asked").await, before, "it is the same instance");
-    assert_eq!(restart(platform).await.status(), 200);
-    assert_eq!(platform.get("resources", "/said").await.0, 200);
 }
 
 /// Neither the database nor a log nor an event, nor any other file of the server's.
@@ -331,7 +363,7 @@ async fn a_background_service_runs_without_requests(platform: &Platform, app: &A
 }
 
 /// The folder of the only project.
-fn persistent(platform: &Platform) -> std::path::PathBuf {
+pub(crate) fn persistent(platform: &Platform) -> std::path::PathBuf {
     let folders: Vec<_> = fs::read_dir(platform.data().join("persist")).unwrap().flatten().collect();
     assert_eq!(folders.len(), 1, "{folders:?}");
     let (path, metadata) = (folders[0].path(), folders[0].metadata().unwrap());
@@ -365,7 +397,10 @@ async fn deleted_and_back(platform: &Platform, app: &App) {
     let mut follow = platform.command(app.path(), &["logs", "--follow"]);
     let follow = follow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let followed = platform.api(Method::GET, "/projects/resources/logs?follow=true").send().await.unwrap();
+    let last = persistent(platform).join("last");
+    let _ = fs::remove_file(&last);
     let deleted = platform.shuttle(app.path(), &["delete", "--yes"]);
+    assert!(last.exists(), "a program that handles SIGTERM has got it and had its time");
     assert!(deleted.status.success() && text(&deleted).contains("persist"), "it says what is kept: {}", text(&deleted));
     // Ends by itself; a client that asks again finds no such project.
     followed.text().await.unwrap();

@@ -110,9 +110,22 @@ pub struct AppLaunch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage {
-    /// Take no new connections, finish what is in flight within `grace_ms` milliseconds, then return.
+    /// Take no new connections, finish what is in flight within `grace_ms` milliseconds, then return. An app that handles SIGTERM
+    /// itself is sent that as well, at the same time.
     Stop { grace_ms: u64 },
 }
+
+/// Whether a process has a handler for SIGTERM, by its `/proc/PID/status`. The SDK installs none, so it is the app's own, and the
+/// signal is not the end of the process.
+#[must_use]
+pub fn handles_sigterm(status: &str) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (SIGTERM - 1) & 1 == 1)
+}
+
+/// On Linux, whatever the architecture.
+const SIGTERM: u32 = 15;
 
 /// What a runner (its own code, or the SDK in the artifact) says to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,5 +168,19 @@ impl FailedStage {
             Self::Start => "running the annotated function",
             Self::Serve => "serving",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_of_sigterm_is_seen_among_others() {
+        let status = |mask: &str| format!("Name:\tapp\nSigIgn:\t0000000000004000\nSigCgt:\t{mask}\nCapInh:\t0\n");
+        assert!(handles_sigterm(&status("0000000000004000")));
+        assert!(handles_sigterm(&status("fffffffffffbfeff")));
+        assert!(!handles_sigterm(&status("0000000100000440")));
+        assert!(!handles_sigterm(&status("rubbish")) && !handles_sigterm(""));
     }
 }

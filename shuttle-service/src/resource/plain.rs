@@ -9,7 +9,7 @@ use super::{
 use crate::Error;
 
 macro_rules! connection {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $options:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $options:expr, $honoured:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq)]
         pub struct $name {
@@ -59,7 +59,7 @@ macro_rules! connection {
         }
 
         impl Parameter for $name {
-            const NEEDS: Needs = Needs::One { kind: $kind, options: $options };
+            const NEEDS: Needs = Needs::One { kind: $kind, options: $honoured };
             const ACCEPTS: Accepts = Accepts { own: $options, rest: None };
 
             async fn take(slot: Slot<'_>) -> Result<Self, Error> {
@@ -89,7 +89,8 @@ connection! {
     /// # let _ =
     /// app(Postgres::new("postgres://me@localhost/test"));
     /// ```
-    Postgres, "postgres", &["name", "extensions"]
+    // Of how many connections a pool has, the platform has to know: it gives them.
+    Postgres, "postgres", &["name", "extensions"], &["name", "extensions", "max_connections"]
 }
 
 connection! {
@@ -109,7 +110,7 @@ connection! {
     /// # let _ =
     /// app(Redis::new("redis://localhost"));
     /// ```
-    Redis, "redis", &["name"]
+    Redis, "redis", &["name"], &["name"]
 }
 
 /// The URL's parts, for clients that take no URL. A part that the URL does not have is `None`.

@@ -27,8 +27,8 @@ use crate::{Error, Listen, Service, Serving};
 /// ```
 pub type ShuttleRocket = Result<Rocket<Build>, Error>;
 
-/// Launched on a port of loopback that the system picks. Of its configuration only `address`, `port`, `shutdown.ctrlc` and
-/// `shutdown.grace` are set by the platform; all else is as the app has it. Requests in flight are finished before it stops.
+/// Launched on a port of loopback that the system picks. Of its configuration only `address`, `port`, `shutdown.ctrlc`,
+/// `shutdown.signals` and `shutdown.grace` are set by the platform; all else is as the app has it. Requests in flight are finished before it stops.
 impl Service for Rocket<Build> {
     const FRAMEWORK: &'static str = "rocket";
     const LISTEN: Listen = Listen::Own;
@@ -52,6 +52,8 @@ fn serve(rocket: Rocket<Build>, serving: Serving) -> Served {
             .merge(("address", Ipv4Addr::LOCALHOST))
             .merge(("port", 0))
             .merge(("shutdown.ctrlc", false))
+            // Its handler of SIGTERM; the wish to stop comes from the platform.
+            .merge(("shutdown.signals", [""; 0]))
             .merge(("shutdown.grace", GRACE));
         let reporter = serving.reporter();
         let tell_address = AdHoc::on_liftoff("platform: ready", move |rocket| {

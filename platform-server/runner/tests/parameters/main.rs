@@ -74,7 +74,7 @@ fn owned(needs: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
 
 #[test]
 fn manifests_say_what_is_needed() {
-    let pool = owned(&[("pool", "postgres", "{}")]);
+    let pool = owned(&[("pool", "postgres", r#"{"max_connections":3}"#)]);
     assert_eq!(needs("sqlx-0-9"), pool, "the rest of the options is the app's");
     let database = r#"{"extensions":["pgcrypto"],"name":"analytics"}"#;
     assert_eq!(needs("plain-postgres"), owned(&[("database", "postgres", database)]));

@@ -24,6 +24,7 @@ fn check(package: &str) {
     assert_eq!(artifact.manifest.service.kind, Kind::Http);
     let mut runner = artifact.start([]);
     runner.expect_ready();
+    assert_eq!(runner.touch(), "", "a connection that ends without a word is ended without one");
     assert_eq!(runner.get("/"), "Hello, world!");
 
     let idle = runner.keep("/");

@@ -6,6 +6,7 @@ use std::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
     },
+    path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster that is not the platform's.
 pub(in crate::provision) struct Foreign {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(in crate::provision) config: Config,
     server: std::process::Child,
 }
@@ -58,11 +59,15 @@ impl Foreign {
             assert!(begun.elapsed() < PATIENCE, "it does not start");
             tokio::task::yield_now().await;
         }
-        Self { _folder: folder, config, server }
+        Self { folder, config, server }
     }
 }
 
 impl Foreign {
+    pub(in crate::provision) fn socket(&self) -> PathBuf {
+        self.folder.path().join("data/.s.PGSQL.5432")
+    }
+
     /// Hangs until what this gives is dropped.
     pub(in crate::provision) fn stopped(&self) -> Stopped {
         let pid = Pid::from_child(&self.server);
