@@ -87,12 +87,14 @@ fn inner(tasks: &[Task]) -> io::Result<i32> {
     become_program(&spec, tasks)
 }
 
-/// In a user namespace, an exec by a uid other than 0 drops all capabilities; the inner half needs this one to mount.
+/// In a user namespace, an exec by a uid other than 0 drops all capabilities. The inner half needs one to mount, and another for
+/// overlays: the kernel closes the folder in which it prepares changes even to its owner.
 fn keep_for_the_inner_half() -> io::Result<()> {
+    let kept = [CapabilitySet::SYS_ADMIN, CapabilitySet::DAC_OVERRIDE];
     let mut sets = capabilities(None)?;
-    sets.inheritable |= CapabilitySet::SYS_ADMIN;
+    sets.inheritable |= kept[0] | kept[1];
     set_capabilities(None, sets)?;
-    Ok(configure_capability_in_ambient_set(CapabilitySet::SYS_ADMIN, true)?)
+    Ok(kept.into_iter().try_for_each(|capability| configure_capability_in_ambient_set(capability, true))?)
 }
 
 fn enter_view(view: &View) -> io::Result<()> {
