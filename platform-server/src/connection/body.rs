@@ -43,11 +43,13 @@ pub(crate) struct ClientBody {
     waits_since: Option<Instant>,
     waited: Duration,
     received: u64,
+    /// It was read to its end. One in chunks does not say so itself.
+    ended: bool,
 }
 
 impl ClientBody {
     pub(super) fn new(body: Incoming, connection: Arc<Connection>, pace: Pace) -> Self {
-        Self { body, connection, pace, timer: None, waits_since: None, waited: Duration::ZERO, received: 0 }
+        Self { body, connection, pace, timer: None, waits_since: None, waited: Duration::ZERO, received: 0, ended: false }
     }
 
     /// When it is too slow, if nothing more comes.
@@ -83,8 +85,10 @@ impl Body for ClientBody {
                 if let Some(since) = this.waits_since.take() {
                     this.waited += since.elapsed();
                 }
-                if let Some(Ok(frame)) = &frame {
-                    this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                match &frame {
+                    Some(Ok(frame)) => this.received += frame.data_ref().map_or(0, |data| data.len() as u64),
+                    Some(Err(_)) => {}
+                    None => this.ended = true,
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
             }
@@ -106,7 +110,7 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        if !self.body.is_end_stream() {
+        if !self.ended && !self.body.is_end_stream() {
             self.connection.cuts_body();
         }
     }

@@ -19,7 +19,7 @@ use super::watch::Connection;
 /// How long a client that is still sending is listened to, after the answer.
 const LINGER: Duration = Duration::from_secs(30);
 /// How long it may say nothing meanwhile.
-const LINGER_QUIET: Duration = Duration::from_secs(5);
+pub(super) const LINGER_QUIET: Duration = Duration::from_secs(5);
 /// What is read at a time then.
 const PIECE: usize = 16 * 1024;
 

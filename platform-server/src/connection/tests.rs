@@ -25,6 +25,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// A server whose paths are what it does.
 struct Server {
     address: SocketAddr,
+    ending: Ending,
     /// A request for `/held` has come.
     held: Arc<Notify>,
     _running: AbortOnDropHandle<()>,
@@ -44,12 +45,18 @@ impl Server {
                 async move { answer(request, &held).await }
             }
         };
-        let running = tokio::spawn(run(listener, config, Ending::default(), answer, std::future::pending()));
-        Self { address, held, _running: AbortOnDropHandle::new(running) }
+        let ending = Ending::default();
+        let running = tokio::spawn(run(listener, config, ending.clone(), answer, std::future::pending()));
+        Self { address, ending, held, _running: AbortOnDropHandle::new(running) }
     }
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn nobody_is_left(&self) {
+        self.ending.tasks.close();
+        self.ending.tasks.wait().await;
     }
 
     /// A connection in which a request is under way.
@@ -292,4 +299,16 @@ async fn a_client_that_still_sends_reads_the_answer() {
         let answer = rest(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 403") && answer.ends_with("no, thanks"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_needs_no_lingering() {
+    let server = Server::start(|config| config.head_timeout = SHORT).await;
+    let began = Instant::now();
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n").await.unwrap();
+    assert!(rest(&mut stream).await.ends_with("\r\n\r\n1"));
+    // The place is free at once, although the client keeps its side open: nothing is waited for.
+    timeout(super::io::LINGER_QUIET, server.nobody_is_left()).await.unwrap();
+    assert!(began.elapsed() < super::io::LINGER_QUIET);
 }

@@ -1,5 +1,7 @@
 //! Requests whose connection to the app dies: which are sent once more.
 
+use std::time::Duration;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -10,9 +12,17 @@ use super::support::{TestApp, TestProxy};
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n";
 const YES: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
 
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The next connection.
+async fn next(listener: &UnixListener) -> UnixStream {
+    tokio::time::timeout(PATIENCE, listener.accept()).await.expect("no connection is made").unwrap().0
+}
+
 /// Takes the next connection and a request in it.
 async fn accept(listener: &UnixListener) -> UnixStream {
-    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut stream = next(listener).await;
     request(&mut stream).await;
     stream
 }
@@ -49,7 +59,7 @@ async fn a_request_without_a_body_is_sent_again_when_a_kept_connection_dies() {
     for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
         let asked = format!("{method} /path?x HTTP/1.1\r\nHost: app.localhost\r\nX-Mine: 1\r\n\r\n");
         let (_proxy, _app, listener, mut client) = send_over_a_dying_connection(&asked, b"").await;
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut stream = next(&listener).await;
         let again = request(&mut stream).await;
         assert!(again.starts_with(&format!("{method} /path?x HTTP/1.1\r\n")) && again.contains("x-mine: 1\r\n"), "{again}");
         // Once, and not for ever.
