@@ -23,7 +23,7 @@ use crate::{
     archive::ArchiveLimits,
     artifact::ArtifactStore,
     build::{
-        BuildFolders, Builder, Registry, blocking,
+        AllowedHosts, BuildFolders, Builder, Registry, blocking,
         toolchain::{ToolchainError, Toolchains},
     },
     config::{Limits, Output, Serve},
@@ -281,6 +281,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     if let Err(error) = vault.check().await {
         tracing::error!(hint = error.hint(), "{error}");
     }
+    let seen_at = data_dir::seen_at(data, rustix::process::geteuid().is_root())?;
     let launcher = Arc::new(Launcher {
         provisioner: Provisioner {
             db: db.clone(),
@@ -303,6 +304,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         }),
         artifacts: artifacts.clone(),
         deployments: data.join("deployments"),
+        seen_at: sandbox.has_view().then(|| seen_at.clone()),
         address: AppAddress::new(&config.domain, proxy.port()),
         uids,
         logs: logs.clone(),
@@ -318,7 +320,9 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     };
     let builder = Builder {
         sandbox: sandbox.clone(),
+        seen_at,
         uids,
+        fetch_from: AllowedHosts::new(&config.allow_fetch_from),
         folders: BuildFolders::new(builds, limits.max_build_folders_bytes).in_layers(layers.is_ok()),
         registry: Registry::new(cargo_home, limits.max_registry_bytes),
         toolchains: Toolchains::find()?,

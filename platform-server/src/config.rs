@@ -16,6 +16,8 @@ use crate::{
     proxy::ProxyConfig,
 };
 
+use crate::build::AllowedHost;
+
 /// Serves Rust apps that `cargo shuttle deploy` sends.
 #[derive(Debug, Parser)]
 #[command(name = "platform-server", version, max_term_width = 100)]
@@ -73,6 +75,10 @@ pub(crate) struct Serve {
     /// makes them, so name only what is safe for apps that share one Postgres
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) postgres_extensions: Vec<String>,
+    /// Hosts that dependencies may be fetched from although they are this machine or in its network, such as a registry of
+    /// your own; all others have to be on the public internet
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) allow_fetch_from: Vec<AllowedHost>,
     /// The key that secrets are encrypted with, 64 hexadecimal digits; made when it is missing and first needed
     /// [default: secrets.key in the data directory]
     #[arg(long, value_name = "FILE", env = "PLATFORM_SECRETS_KEY_FILE")]

@@ -213,6 +213,16 @@ fn enterable_by_others(path: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
+/// Where builds and apps see an app's files: an empty folder, over which each of them has those files mounted. Always the same
+/// path, as it is compiled into apps: a root server's is the same on every machine.
+pub(crate) fn seen_at(data: &DataDir, root: bool) -> Result<PathBuf, DataDirError> {
+    let base = if root { data.run.parent().unwrap_or(&data.run) } else { &data.root };
+    let folder = base.join("tree");
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).map_err(at(&folder))?;
+    Ok(folder)
+}
+
 /// A short path of the server's own for this data directory's sockets.
 fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
     let uid = rustix::process::geteuid().as_raw();

@@ -12,6 +12,7 @@ use crate::{
     cli::Deploy,
     error::Error,
     pack,
+    project::differences,
     ui::{self, Ui},
 };
 
@@ -56,6 +57,10 @@ fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui
     if let Some(lockfile) = &plan.new_lockfile {
         ui.status("Lockfile", &format!("{} would be made, and sent", shown(lockfile)));
     }
+    let differences = differences(plan);
+    for difference in &differences {
+        ui.warning(difference);
+    }
     if !arguments.allow_dirty
         && let Err(error) = check_committed(plan, &listed, written)
     {
@@ -72,6 +77,7 @@ fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui
         "bytes": total,
         "archive_bytes": packed.size,
         "archive_digest": packed.digest,
+        "warnings": differences,
         "left_out": left_out.collect::<Vec<_>>(),
         "settings": files(&plan.settings),
         "config": files(&plan.surroundings),

@@ -12,7 +12,7 @@ mod wanted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -21,7 +21,10 @@ use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex};
 pub(crate) use archive::Packed;
 pub(crate) use list::Listed;
 
-use crate::project::{Plan, ProjectError, SETTINGS_FILE};
+use crate::project::{Plan, ProjectError, Repo, SETTINGS_FILE};
+
+/// The variable in which builds find the commit.
+const GIT_COMMIT: &str = "SHUTTLE_GIT_COMMIT";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PackError {
@@ -85,7 +88,7 @@ pub(crate) fn list(plan: &Plan) -> Result<Listed, PackError> {
 /// Packs these files into a temporary file.
 pub(crate) fn pack(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<Packed, PackError> {
     let layout = layout::Layout::new(plan, files)?;
-    archive::write(&index(plan, &layout)?, &layout.entries(plan, files)?)
+    archive::write(&index(plan, files, &layout)?, &layout.entries(plan, files)?)
 }
 
 /// What these files are called in the archive, and how many bytes each has there.
@@ -94,7 +97,7 @@ pub(crate) fn sizes(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<BTreeMap<S
     entries.into_iter().map(|(name, content)| Ok((name, content.size()?))).collect()
 }
 
-fn index(plan: &Plan, layout: &layout::Layout) -> Result<ArchiveIndex, PackError> {
+fn index(plan: &Plan, files: &BTreeSet<PathBuf>, layout: &layout::Layout) -> Result<ArchiveIndex, PackError> {
     Ok(ArchiveIndex {
         format: ARCHIVE_FORMAT,
         package: plan.package_spec.clone(),
@@ -108,5 +111,18 @@ fn index(plan: &Plan, layout: &layout::Layout) -> Result<ArchiveIndex, PackError
         no_default_features: plan.no_default_features,
         profile: plan.profile.clone(),
         env: plan.env.clone(),
+        git_commit: git_commit(plan, files)?,
     })
+}
+
+/// The commit, where a source asks for it. Else the same files would be another archive after each commit, and be deployed again.
+fn git_commit(plan: &Plan, files: &BTreeSet<PathBuf>) -> Result<Option<String>, PackError> {
+    let asks = |file: &PathBuf| {
+        let is_source = file.extension().is_some_and(|extension| extension == "rs");
+        is_source && fs::read(file).is_ok_and(|text| text.windows(GIT_COMMIT.len()).any(|part| part == GIT_COMMIT.as_bytes()))
+    };
+    if !files.iter().any(asks) {
+        return Ok(None);
+    }
+    Ok(Repo::around(&plan.package_root)?.and_then(|repo| repo.commit()))
 }

@@ -15,6 +15,8 @@ pub(super) struct Built {
     pub(super) crate_name: String,
     /// Its name if it is a binary.
     pub(super) binary: Option<String>,
+    /// The features without which cargo does not build it.
+    pub(super) required: Vec<String>,
 }
 
 pub(super) fn is_annotated(package: &Package) -> bool {
@@ -39,7 +41,11 @@ pub(super) fn built(package: &Package) -> Result<Built, ProjectError> {
         let places = annotated.iter().filter_map(|(_, found)| found.first()).cloned().collect();
         return Err(ProjectError::TwoFunctions { package: name, places });
     }
-    Ok(Built { crate_name: target.crate_name(), binary: target.is_bin().then(|| target.name().to_owned()) })
+    Ok(Built {
+        crate_name: target.crate_name(),
+        binary: target.is_bin().then(|| target.name().to_owned()),
+        required: if target.is_bin() { target.required_features().cloned().unwrap_or_default() } else { Vec::new() },
+    })
 }
 
 /// Those that can be a service, the library first.

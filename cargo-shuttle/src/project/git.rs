@@ -43,6 +43,11 @@ impl Repo {
         self.folder.ancestors().nth(below.components().count()).map(Path::to_owned)
     }
 
+    /// The commit that is checked out, in hexadecimal; none before the first one.
+    pub(crate) fn commit(&self) -> Option<String> {
+        Some(self.repository.head().ok()?.peel_to_commit().ok()?.id().to_string())
+    }
+
     /// Tracked files in the folder. git sends them even where an ignore rule matches.
     pub(crate) fn tracked(&self) -> Result<Vec<PathBuf>, ProjectError> {
         let index = self.repository.index().map_err(|error| self.failed(&error))?;

@@ -3,6 +3,7 @@
 
 mod advice;
 mod detect;
+mod differs;
 mod function;
 pub(crate) mod git;
 mod locate;
@@ -11,6 +12,8 @@ mod problem;
 mod secrets;
 mod settings;
 
+pub(crate) use differs::differences;
+pub(crate) use git::Repo;
 pub(crate) use locate::{cargo_path, context, locate, locate_all, workspace};
 pub(crate) use plan::{Plan, plan};
 pub(crate) use problem::ProjectError;

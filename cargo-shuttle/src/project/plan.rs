@@ -9,14 +9,17 @@ use std::{
 
 use cargo::{
     GlobalContext,
-    core::{Package, PackageId, PackageSet, Resolve, Workspace, dependency::DepKind, find_workspace_root, profiles::Profiles},
+    core::{
+        FeatureValue, Package, PackageId, PackageSet, Resolve, Workspace, dependency::DepKind, find_workspace_root,
+        profiles::Profiles,
+    },
     ops,
 };
 use platform_wire::{BuildMode, env::Env};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::{
-    ProjectError, SDK, advice, detect,
+    ProjectError, SDK, Settings, advice, detect,
     function::{self, Built},
     git::Repo,
     locate::{Located, cargo, cargo_path},
@@ -71,8 +74,9 @@ pub(crate) fn plan(
 ) -> Result<Plan, ProjectError> {
     let package = &located.package;
     check_dependency(workspace, package)?;
-    let Built { crate_name, binary } = function::built(package)?;
+    let Built { crate_name, binary, required } = function::built(package)?;
     check_features(package, &located.settings.features)?;
+    check_required(package, required, &located.settings)?;
     check_profile(workspace, located.settings.profile.as_deref())?;
 
     let lockfile = workspace.lock_root().into_path_unlocked().join("Cargo.lock");
@@ -154,6 +158,25 @@ fn check_features(package: &Package, features: &[String]) -> Result<(), ProjectE
             known: known.keys().map(ToString::to_string).collect(),
         }),
     }
+}
+
+/// Whether the features that a program requires are chosen, by themselves or by others. Those of a dependency (`name/feature`) are
+/// the resolver's to know.
+fn check_required(package: &Package, required: Vec<String>, settings: &Settings) -> Result<(), ProjectError> {
+    let known = package.summary().features();
+    let mut next = settings.features.clone();
+    next.extend((!settings.no_default_features).then(|| "default".to_owned()));
+    let mut chosen = BTreeSet::new();
+    while let Some(name) = next.pop() {
+        for value in known.get(name.as_str()).into_iter().flatten() {
+            if let FeatureValue::Feature(name) = value {
+                next.extend((!chosen.contains(name.as_str())).then(|| name.to_string()));
+            }
+        }
+        chosen.insert(name);
+    }
+    let missing: Vec<String> = required.into_iter().filter(|name| !name.contains('/') && !chosen.contains(name)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(ProjectError::RequiredFeatures { package: package.name().to_string(), missing }) }
 }
 
 /// Profiles with which cargo builds tests, or what they inherit from.

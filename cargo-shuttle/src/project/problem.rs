@@ -34,6 +34,8 @@ pub(crate) enum ProjectError {
     TwoFunctions { package: String, places: Vec<Place> },
     #[error("`{package}` has no feature `{name}`, which [build] features in {SETTINGS_FILE} chooses")]
     NoSuchFeature { package: String, name: String, known: Vec<String> },
+    #[error("the program of `{package}` requires {}, which [build] features in {SETTINGS_FILE} does not choose", features(.missing))]
+    RequiredFeatures { package: String, missing: Vec<String> },
     #[error("[build] profile in {SETTINGS_FILE} chooses `{name}`, but {why}")]
     NoSuchProfile { name: String, why: String },
     #[error("[build] profile in {SETTINGS_FILE} chooses `{name}`, which is for tests")]
@@ -95,6 +97,9 @@ impl ProjectError {
                 None if known.is_empty() => "declare it in its Cargo.toml, under [features]".to_owned(),
                 None => format!("its features are: {}", known.join(", ")),
             },
+            Self::RequiredFeatures { missing, .. } => {
+                format!("add to {SETTINGS_FILE}:\n    [build]\n    features = {missing:?}")
+            }
             Self::NoSuchProfile { name, .. } => {
                 format!("define it in the workspace's Cargo.toml:\n    [profile.{name}]\n    inherits = \"release\"")
             }
@@ -110,6 +115,11 @@ impl ProjectError {
 /// Each with what to do instead.
 fn instead(sisters: &[Moved]) -> String {
     sisters.iter().map(|(name, instead)| format!("  {name}: {instead}")).collect::<Vec<_>>().join("\n")
+}
+
+fn features(names: &[String]) -> String {
+    let all: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("the {} {}", if all.len() == 1 { "feature" } else { "features" }, all.join(", "))
 }
 
 fn listed(places: &[Place]) -> String {

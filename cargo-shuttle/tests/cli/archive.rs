@@ -426,3 +426,14 @@ fn a_lockfile_that_is_behind_is_brought_up_to_date() {
     project.write("app/Cargo.toml", &manifest);
     assert_cargo_reads(&upload(&project));
 }
+
+#[test]
+fn the_commit_is_sent_where_a_source_asks_for_it() {
+    let project = Project::new();
+    upload(&project);
+    project.commit("app");
+    assert_eq!(upload(&project).index().git_commit, None);
+    project.write("app/build.rs", "fn main() { println!(\"{:?}\", std::env::var(\"SHUTTLE_GIT_COMMIT\")); }").commit("app");
+    let head = git2::Repository::open(project.app()).unwrap().head().unwrap().target().unwrap().to_string();
+    assert_eq!(upload(&project).index().git_commit, Some(head));
+}

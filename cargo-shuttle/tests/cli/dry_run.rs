@@ -61,3 +61,39 @@ fn a_refusal_is_foretold() {
     project.write("app/src/lib.rs", "");
     Shuttle::bare(&project, &["deploy", "--dry-run"]).run().ended_with(3).says(&["no function under"]);
 }
+
+#[test]
+fn what_differs_on_the_server_is_foretold() {
+    let project = project();
+    project.write(
+        "app/.cargo/config.toml",
+        "[build]\nrustc-wrapper = \"sccache\"\ntarget = \"x86_64-unknown-linux-musl\"\nrustflags = [\"-Clink-arg=-fuse-ld=mold\"]\n\
+         [target.x86_64-unknown-linux-gnu]\nlinker = \"clang\"\n",
+    );
+    project.write("app/build.rs", "fn main() { std::process::Command::new(\"git\").arg(\"describe\"); }");
+    let run = Shuttle::bare(&project, &["deploy", "--dry-run"]).run().ended_with(0);
+    run.says(&[
+        "build.rustc-wrapper = \"sccache\"",
+        "target.x86_64-unknown-linux-gnu.linker = \"clang\"",
+        "the linker `mold`",
+        "build.target = \"x86_64-unknown-linux-musl\"",
+        "build.rs runs git",
+        "SHUTTLE_GIT_COMMIT",
+    ]);
+    let json = Shuttle::bare(&project, &["deploy", "--dry-run", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 5, "{json}");
+}
+
+#[test]
+fn features_that_the_program_requires_have_to_be_chosen() {
+    let project = project();
+    let manifest = project.read("app/Cargo.toml")
+        + "[features]\ndefault = [\"all\"]\nall = [\"web\"]\nweb = []\ntls = []\n\
+           [[bin]]\nname = \"app\"\npath = \"src/main.rs\"\nrequired-features = [\"web\", \"tls\"]\n";
+    project.write("app/Cargo.toml", &manifest).write("app/src/main.rs", &project.read("app/src/lib.rs"));
+    std::fs::remove_file(project.app().join("src/lib.rs")).unwrap();
+    let run = Shuttle::bare(&project, &["deploy", "--dry-run"]).run().ended_with(3);
+    run.says(&["requires the feature `tls`", "features = [\"tls\"]"]);
+    project.write("app/Shuttle.toml", "[build]\nfeatures = [\"tls\"]\n");
+    Shuttle::bare(&project, &["deploy", "--dry-run"]).run().ended_with(0);
+}

@@ -10,10 +10,16 @@ use rustix::{
 };
 use shuttle_abi::{FailedStage::Confine, Launch};
 
-use crate::failure::{Failure, Stage};
+use crate::{
+    failure::{Failure, Stage},
+    view,
+};
 
 /// Goes to the app's files, becomes its user, and gives up what an app does not need.
 pub(crate) fn confine(launch: &Launch, control: BorrowedFd<'_>) -> Result<(), Failure> {
+    if let Some(files) = &launch.files {
+        view::show(files).stage(Confine, &format!("showing the app its files at {}", files.at))?;
+    }
     std::env::set_current_dir(&launch.workdir).stage(Confine, &format!("entering {}", launch.workdir))?;
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     // A core file would hold the app's secrets.

@@ -1,7 +1,7 @@
 //! `platform-runner`: loads one artifact and serves it. One process for each live instance of an app.
 //!
 //! Takes no arguments. Its stdin is the control socket, on which the server sends the launch and its descriptors
-//! ([`launch`]). It confines itself ([`confine`]) while it is the only thread and before anything of the artifact has
+//! ([`launch`]). It confines itself ([`confine`], [`view`]) while it is the only thread and before anything of the artifact has
 //! been touched, as constructors run inside `dlopen`; then it loads the artifact and calls its entry ([`load`]), which
 //! serves until it is told to stop. An artifact that is a program it becomes instead ([`execute`]). Nothing is ever unloaded: the end of the process is the unload.
 //!
@@ -14,6 +14,7 @@ mod execute;
 mod failure;
 mod launch;
 mod load;
+mod view;
 
 use std::{
     io::Write,

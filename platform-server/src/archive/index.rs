@@ -43,6 +43,10 @@ pub(super) fn parse(json: &[u8], limits: &ArchiveLimits) -> Result<ArchiveIndex,
         return Err(bad("`profile` is no profile's name".into()));
     }
     platform_wire::env::check(&index.env).map_err(|error| bad(error.to_string()))?;
+    let is_commit = |name: &str| [40, 64].contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if index.git_commit.as_deref().is_some_and(|name| !is_commit(name)) {
+        return Err(bad("`git_commit` is no commit".into()));
+    }
     for (field, value) in [("workspace_root", &index.workspace_root), ("package_root", &index.package_root)] {
         // Empty is the archive's root itself.
         if !value.is_empty() {

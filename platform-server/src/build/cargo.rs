@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -9,59 +10,54 @@ use std::{
 };
 
 use platform_wire::{ArchiveIndex, Event};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpListener,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildError, Builder, blocking,
+    cause::Failure,
     fetched::Marker,
     folders::BuildFolder,
     messages::{Messages, Unit},
     profile::Profile,
+    relay::{Relay, Upstreams},
     skeleton::Skeleton,
     toolchain::Toolchain,
 };
 use crate::{
     deployment::Meta,
     process::{Process, describe},
-    sandbox::{DeathSignal, Layers, Limits, Mount, Share, Spec},
+    sandbox::{DeathSignal, Layers, Limits, Mount, Network, RELAY_ADDRESS, Share, Spec},
 };
 
-/// Where a sandboxed cargo finds things. Fixed, so that what was compiled for one project has the same paths in it as
-/// what is compiled for another.
-pub(super) const TREE: &str = "/build/tree";
+/// Where a sandboxed cargo finds things, beside the files at [`Builder::seen_at`]. Fixed, so that what was compiled for one
+/// project has the same paths in it as what is compiled for another.
 const TARGET: &str = "/build/target";
 const CARGO_HOME: &str = "/build/cargo";
 const TOOLCHAIN: &str = "/build/toolchain";
 const HOME: &str = "/build/home";
 const FETCH_CONFIG: &str = "/build/fetch.toml";
 
-/// What a fetch may see of the server's environment: how to reach the network, and whom to trust there.
-const NETWORK_VARIABLES: [&str; 14] = [
-    "ALL_PROXY",
-    "CARGO_HTTP_CAINFO",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "all_proxy",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "CARGO_HTTP_PROXY",
-];
-/// Those of them that name a file or folder.
+/// What a fetch may see of the server's environment: whom to trust in the network. Each names a file or folder.
 const CERTIFICATE_VARIABLES: [&str; 5] =
     ["CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+/// What cargo, libgit2 and git are told their proxy by. cargo's own variable goes before every file of configuration.
+const PROXY_VARIABLES: [&str; 6] = ["ALL_PROXY", "CARGO_HTTP_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "http_proxy", "https_proxy"];
+
+/// The variable that names the commit that was sent.
+const COMMIT: &str = "SHUTTLE_GIT_COMMIT";
 
 /// Niceness of what nobody waits for: as low as there is.
 const IDLE: i32 = 19;
 
 /// Longest line of cargo's that is read whole, in bytes.
 const MAX_LINE: usize = 4 * 1024 * 1024;
+
+/// Longest text of cargo's that a failure's message has, in characters.
+const MAX_REASON: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CargoError {
@@ -95,7 +91,7 @@ impl CargoRun<'_> {
     fn paths(&self) -> Paths {
         if self.builder.sandbox.has_view() {
             Paths {
-                tree: TREE.into(),
+                tree: self.builder.seen_at.clone(),
                 target: TARGET.into(),
                 cargo_home: CARGO_HOME.into(),
                 toolchain: TOOLCHAIN.into(),
@@ -128,7 +124,7 @@ impl CargoRun<'_> {
         .collect()
     }
 
-    fn mount(from: &Path, to: &str, write: bool) -> Mount {
+    fn mount(from: &Path, to: impl Into<PathBuf>, write: bool) -> Mount {
         Mount { from: from.to_path_buf(), to: to.into(), write, upon: None }
     }
 
@@ -157,25 +153,25 @@ impl CargoRun<'_> {
         let mut env = self.environment(&paths);
         let mut mounts = vec![
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
-            Self::mount(&self.folder.tree, TREE, false),
+            Self::mount(&self.folder.tree, &self.builder.seen_at, false),
             Self::mount(&self.builder.registry.home, CARGO_HOME, true),
         ];
-        for (name, value) in NETWORK_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))) {
+        for (name, value) in CERTIFICATE_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))) {
             let path = Path::new(&value);
             // Certificates in an unusual place have to be shown.
-            if CERTIFICATE_VARIABLES.contains(&name)
-                && path.is_absolute()
-                && path.exists()
-                && !path.starts_with("/etc/ssl")
-                && !path.starts_with("/usr")
-            {
-                mounts.push(Self::mount(path, &value, false));
+            if path.is_absolute() && path.exists() && !path.starts_with("/etc/ssl") && !path.starts_with("/usr") {
+                mounts.push(Self::mount(path, value.clone(), false));
             }
             env.push((name.to_owned(), value));
         }
         let config_seen = if self.builder.sandbox.has_view() { PathBuf::from(FETCH_CONFIG) } else { config_file.clone() };
         mounts.push(Self::mount(&config_file, FETCH_CONFIG, false));
         let uid = self.builder.uids.fetch();
+        // In a network of its own it finds the relay always at the same address.
+        let listener =
+            if self.builder.sandbox.has_view() { None } else { Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?) };
+        let proxy = listener.as_ref().map_or(Ok(RELAY_ADDRESS.into()), TcpListener::local_addr)?;
+        env.extend(PROXY_VARIABLES.map(|name| (name.to_owned(), format!("http://{proxy}"))));
         let spec = Spec {
             program: paths.toolchain.join("bin/cargo"),
             args: [
@@ -193,16 +189,35 @@ impl CargoRun<'_> {
             env,
             cwd: paths.home.clone(),
             uid,
-            view: self.builder.sandbox.view(mounts, Share { network: true, ..Share::default() }, uid),
+            view: self.builder.sandbox.view(mounts, Share { network: Network::Relay, ..Share::default() }, uid),
             limits: Limits { open_files: Some(4096), ..Limits::default() },
             death_signal: DeathSignal::Kill,
             nice: if self.is_awaited() { 5 } else { IDLE },
         };
         let mut messages = Messages::new(&self.meta.index.crate_name, false);
         let limit = self.builder.limits.fetch();
-        let status = self.run(&spec, &mut messages, event, cancel, "fetching dependencies", limit).await?;
+        let upstreams = Upstreams::of_environment().map_err(|error| BuildError::Fetch(error.to_string()))?;
+        let relay = Relay::new(self.builder.fetch_from.clone(), upstreams);
+        let (mut process, listener, _kept) = if listener.is_some() {
+            (self.builder.sandbox.spawn(&spec, Stdio::piped(), Stdio::piped()).await?, listener, None)
+        } else {
+            let (process, socket) = self.builder.sandbox.spawn_relayed(&spec, Stdio::piped(), Stdio::piped()).await?;
+            (process, socket.listener().await?, Some(socket))
+        };
+        let status = tokio::select! {
+            status = self.follow(&mut process, &mut messages, event, cancel, "fetching dependencies", limit) => status?,
+            error = relay.serve(listener) => return Err(error.into()),
+            // cargo would try it again and again.
+            host = relay.refused() => {
+                process.kill().await?;
+                return Err(BuildError::RefusedHost(host));
+            }
+        };
         if status.success() {
             return Ok(marker.set()?);
+        }
+        if let Some(host) = relay.has_refused() {
+            return Err(BuildError::RefusedHost(host));
         }
         Err(BuildError::Fetch(reason(&messages).unwrap_or_else(|| format!("cargo fetch ended with {}", describe(status)))))
     }
@@ -219,22 +234,29 @@ impl CargoRun<'_> {
         let lower = blocking(move || folder.layers()).await?;
         let upon = (!lower.is_empty()).then(|| Layers { lower, work: self.folder.work.clone() });
         let target = Mount { upon, ..Self::mount(&self.folder.target, TARGET, true) };
-        let spec = self.compile_spec(&self.folder.tree, target, index, self.profile);
+        let tree = self.folder.written_over();
+        let tree = tree.map(|(upper, layers)| Mount { upon: Some(layers), ..Self::mount(&upper, &self.builder.seen_at, true) });
+        let tree = tree.unwrap_or_else(|| Self::mount(&self.folder.tree, &self.builder.seen_at, false));
+        let mut spec = self.compile_spec(tree, target, index, self.profile);
+        // Of this project alone: dependencies that others share are compiled without it.
+        spec.env.extend(index.git_commit.iter().map(|commit| (COMMIT.to_owned(), commit.clone())));
         let status = self.run(&spec, &mut messages, event, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
-            return Err(self.failed(compile_failure(&messages, status)));
+            let message = compile_failure(&messages, status);
+            let (tree, package, name) = (self.folder.tree.clone(), index.package_root.clone(), self.profile.name.clone());
+            let hint = blocking(move || {
+                let flag = if name == "release" { "--release".to_owned() } else { format!("--profile {name}") };
+                Ok(Failure { messages: &messages, tree: &tree, package: &package, flag: &flag }.hint())
+            });
+            return Err(BuildError::Compile { message, hint: hint.await? });
         }
         event(Event::Output { text: messages.summary() });
-        let artifact = messages.artifact.ok_or_else(|| self.failed("cargo built nothing that could be started".into()))?;
+        let artifact = messages.artifact.ok_or_else(|| odd("cargo built nothing that could be started".into()))?;
         let target = self.paths().target;
         artifact
             .strip_prefix(&target)
             .map(Path::to_path_buf)
-            .map_err(|_| self.failed(format!("cargo put the artifact outside its target folder, at {}", artifact.display())))
-    }
-
-    fn failed(&self, message: String) -> BuildError {
-        BuildError::Compile { message, profile: self.profile.name.clone() }
+            .map_err(|_| odd(format!("cargo put the artifact outside its target folder, at {}", artifact.display())))
     }
 
     /// Compiles the dependencies alone, out of the skeleton in `tree`, into `target`; gives what was compiled. `None`: that was
@@ -254,6 +276,7 @@ impl CargoRun<'_> {
             }
         };
         let target = Self::mount(target, TARGET, true);
+        let tree = Self::mount(tree, &self.builder.seen_at, false);
         let spec = self.compile_spec(tree, target, &skeleton.index, &self.profile_of_dependencies());
         let status = self.run(&spec, &mut messages, &progress, cancel, "compiling", self.builder.limits.build()).await?;
         if !status.success() {
@@ -280,8 +303,8 @@ impl CargoRun<'_> {
         (paths.tree, paths.target)
     }
 
-    /// `cargo rustc` for the files in `tree`.
-    fn compile_spec(&self, tree: &Path, target: Mount, index: &ArchiveIndex, profile: &Profile) -> Spec {
+    /// `cargo rustc` for the files in `tree`, into `target`.
+    fn compile_spec(&self, tree: Mount, target: Mount, index: &ArchiveIndex, profile: &Profile) -> Spec {
         let paths = self.paths();
         let mut env = self.environment(&paths);
         env.push(("CARGO_TARGET_DIR".into(), paths.target.display().to_string()));
@@ -290,7 +313,7 @@ impl CargoRun<'_> {
         let mounts = vec![
             Self::mount(&self.toolchain.sysroot, TOOLCHAIN, false),
             Self::mount(&self.builder.registry.home, CARGO_HOME, false),
-            Self::mount(tree, TREE, false),
+            tree,
             target,
         ];
         let mut args: Vec<&str> = vec!["rustc"];
@@ -341,8 +364,21 @@ impl CargoRun<'_> {
         limit: Duration,
     ) -> Result<std::process::ExitStatus, CargoError> {
         let mut process = self.builder.sandbox.spawn(spec, Stdio::piped(), Stdio::piped()).await?;
+        self.follow(&mut process, messages, event, cancel, what, limit).await
+    }
+
+    /// Passes on what a process says until it has ended, which it does at the latest when its time is over.
+    async fn follow(
+        &self,
+        process: &mut Process,
+        messages: &mut Messages,
+        event: &(dyn Fn(Event) + Send + Sync),
+        cancel: &CancellationToken,
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<std::process::ExitStatus, CargoError> {
         let finished = tokio::select! {
-            result = tokio::time::timeout(limit, converse(&mut process, messages, event)) => result.ok(),
+            result = tokio::time::timeout(limit, converse(process, messages, event)) => result.ok(),
             () = cancel.cancelled() => {
                 process.kill().await?;
                 return Err(CargoError::Cancelled);
@@ -402,6 +438,11 @@ async fn pieces(reader: Option<impl AsyncRead + Unpin>, separator: fn(u8) -> boo
     }
 }
 
+/// It was built, but not as it was asked for.
+fn odd(message: String) -> BuildError {
+    BuildError::Compile { message, hint: "cargo's output is above; look through the project's .cargo/config.toml".into() }
+}
+
 /// The triple of this machine, which is what apps are compiled for.
 fn host() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
@@ -415,7 +456,7 @@ fn reason(messages: &Messages) -> Option<String> {
         .map(|line| line.trim().trim_start_matches("error: "))
         .filter(|line| !line.is_empty() && *line != "Caused by:")
         .collect();
-    (!lines.is_empty()).then(|| lines.join("; "))
+    (!lines.is_empty()).then(|| lines.join("; ").chars().take(MAX_REASON).collect())
 }
 
 fn compile_failure(messages: &Messages, status: std::process::ExitStatus) -> String {

@@ -19,7 +19,9 @@ use super::{
     shared::{self, ChosenBy},
     skeleton::Skeleton,
     tree,
+    written::Written,
 };
+use crate::sandbox::Layers;
 
 /// A file in a project's folder: the kept sets that its target folder lies upon. None of them is removed before it.
 const UPON: &str = "upon";
@@ -46,6 +48,8 @@ pub(crate) struct BuildFolder {
     pub(crate) tree: PathBuf,
     /// cargo's target folder; the build uid's.
     pub(crate) target: PathBuf,
+    /// What the build writes into the tree, as it sees it.
+    pub(crate) written: Written,
     /// An empty folder to stand in.
     pub(crate) empty: PathBuf,
     /// The kernel's, where the target folder is seen upon others.
@@ -76,6 +80,11 @@ impl BuildFolder {
     /// What the target folder lies upon.
     pub(super) fn layers(&self) -> io::Result<Vec<PathBuf>> {
         Ok(self.upon()?.iter().map(|name| shared::units(&self.root.join(name))).collect())
+    }
+
+    /// The folder for what is written into the tree, and what it lies upon, where that can be.
+    pub(super) fn written_over(&self) -> Option<(PathBuf, Layers)> {
+        self.layers.then(|| self.written.over(&self.tree))
     }
 
     /// Whether cargo has not built anything with this profile in the target folder yet, and nothing was taken over.
@@ -136,6 +145,7 @@ impl BuildFolders {
             let folder = BuildFolder {
                 tree: base.join("tree"),
                 target: base.join("target"),
+                written: Written::at(&base),
                 empty: base.join("empty"),
                 work: base.join("work"),
                 root: Arc::clone(&this.root),

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use platform_wire::Event;
 use serde::Deserialize;
 
-/// Most bytes of cargo's own stderr that are kept for the failure's message.
-const MAX_ERROR: usize = 4096;
+/// Most bytes of cargo's own stderr, and of the compiler's errors, that are kept to tell why it failed.
+const MAX_ERROR: usize = 64 * 1024;
 
 /// Most bytes of what is kept of units; a whole app takes a hundredth.
 const MAX_UNITS: usize = 16 * 1024 * 1024;
@@ -78,6 +78,15 @@ pub(crate) struct Unit {
 struct Diagnostic {
     rendered: Option<String>,
     level: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    children: Vec<Note>,
+}
+
+#[derive(Deserialize)]
+struct Note {
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +107,8 @@ pub(crate) struct Messages {
     pub(crate) errors: usize,
     /// cargo's own errors: without colours.
     pub(crate) cargo_error: String,
+    /// The compiler's errors with their notes, one below another.
+    pub(crate) compiler_error: String,
     done: u32,
     in_error: bool,
     /// Units of the project's own packages and of others: compiled now.
@@ -118,6 +129,7 @@ impl Messages {
             artifact: None,
             errors: 0,
             cargo_error: String::new(),
+            compiler_error: String::new(),
             done: 0,
             in_error: false,
             compiled: [0; 2],
@@ -131,7 +143,13 @@ impl Messages {
     pub(crate) fn stdout(&mut self, line: &str) -> Option<Event> {
         match parse(line)? {
             Message::Diagnostic(message) => {
-                self.errors += usize::from(message.level.starts_with("error"));
+                let is_error = message.level.starts_with("error");
+                self.errors += usize::from(is_error);
+                for text in std::iter::once(&message.message).chain(message.children.iter().map(|note| &note.message)) {
+                    if is_error && self.compiler_error.len() < MAX_ERROR {
+                        self.compiler_error.extend(text.chars().take(MAX_ERROR).chain(['\n']));
+                    }
+                }
                 message.rendered.map(|text| Event::Output { text })
             }
             Message::Artifact(Artifact { target, filenames, executable, package_id, fresh }) => {

@@ -14,22 +14,31 @@
 //! A build never changes a deployment's state; it returns, and the driver decides.
 
 mod cargo;
+mod cause;
 mod config;
 mod dependencies;
+mod embedded;
 mod fetched;
 mod folders;
 mod messages;
 mod profile;
 pub(crate) mod reading;
 mod registry;
+mod relay;
 mod shared;
 mod skeleton;
 mod sources;
 pub(crate) mod toolchain;
 mod tree;
 mod warm;
+mod written;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use platform_wire::{BuildKind, Event, FailureKind, Stage};
 use shuttle_abi::Manifest;
@@ -48,6 +57,7 @@ pub(crate) use folders::{BuildFolders, Kept};
 use profile::Profile;
 use registry::InUse;
 pub(crate) use registry::Registry;
+pub(crate) use relay::{AllowedHost, AllowedHosts};
 use sources::SourceError;
 use toolchain::{Toolchain, ToolchainError, Toolchains};
 
@@ -58,8 +68,12 @@ pub(crate) enum BuildError {
     Cancelled,
     #[error("the dependencies could not be fetched: {0}")]
     Fetch(String),
+    #[error(
+        "the dependencies could not be fetched: {0} is, or leads to, an address of this server or of its network, and the platform fetches from the public internet only"
+    )]
+    RefusedHost(String),
     #[error("{message}")]
-    Compile { message: String, profile: String },
+    Compile { message: String, hint: String },
     #[error("{what} took longer than the limit of {} s", .limit.as_secs())]
     Timeout { what: &'static str, limit: Duration },
     #[error(transparent)]
@@ -75,7 +89,9 @@ pub(crate) enum BuildError {
 impl BuildError {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
-            Self::Fetch(_) | Self::Sources(_) | Self::Timeout { what: "fetching dependencies", .. } => FailureKind::Fetch,
+            Self::Fetch(_) | Self::RefusedHost(_) | Self::Sources(_) | Self::Timeout { what: "fetching dependencies", .. } => {
+                FailureKind::Fetch
+            }
             Self::Compile { .. } | Self::Toolchain(_) | Self::Timeout { .. } => FailureKind::Build,
             Self::Artifact(error) if error.is_the_apps() => FailureKind::Build,
             Self::Artifact(_) | Self::Io(_) | Self::Cancelled => FailureKind::Internal,
@@ -87,10 +103,10 @@ impl BuildError {
             Self::Fetch(_) => Some(
                 "check that `cargo fetch --locked` works on your machine, and that the server can reach the registries".into(),
             ),
-            Self::Compile { profile, .. } => {
-                let flag = if profile == "release" { "--release".to_owned() } else { format!("--profile {profile}") };
-                Some(format!("the compiler's output is above; `cargo build {flag}` on your machine shows the same"))
+            Self::RefusedHost(host) => {
+                Some(format!("the owner of the server can allow this host: platform-server serve --allow-fetch-from {host}"))
             }
+            Self::Compile { hint, .. } => Some(hint.clone()),
             Self::Timeout { what: "compiling", .. } => Some("raise the server's --build-timeout".into()),
             Self::Timeout { .. } => Some("raise the server's --fetch-timeout".into()),
             Self::Sources(error) => Some(error.hint().into()),
@@ -114,8 +130,12 @@ pub(crate) fn is_disk_full(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub(crate) struct Builder {
     pub(crate) sandbox: Sandbox,
+    /// Where a sandboxed build sees the files that it compiles.
+    pub(crate) seen_at: PathBuf,
     pub(crate) uids: Uids,
     pub(crate) folders: BuildFolders,
+    /// Hosts that fetches may reach whatever their addresses are.
+    pub(crate) fetch_from: AllowedHosts,
     pub(crate) registry: Registry,
     pub(crate) toolchains: Toolchains,
     pub(crate) artifacts: ArtifactStore,
@@ -156,7 +176,9 @@ impl Builder {
             run.take_dependencies(event, cancel).await?;
         }
         stage(Stage::Compile, if kind == BuildKind::Fast { "compiling" } else { "compiling, optimised" });
-        let built = run.compile(event, cancel).await?;
+        let built = run.compile(event, cancel).await;
+        prepared.folder.written.close();
+        let built = built?;
         let stored = self.artifacts.store(&prepared.folder.target, &built, self.limits.max_artifact_bytes).await?;
         let manifest = self.artifacts.manifest(&stored, &meta.index.crate_name).await?;
         Ok((stored, manifest))
@@ -187,8 +209,11 @@ impl Builder {
         let registry = self.registry.clone();
         let in_use = blocking(move || registry.hold()).await?;
         let (from, to) = (files.to_path_buf(), folder.tree.clone());
-        blocking(move || tree::synchronise(&from, &to)).await?;
+        let (written, owner) = (folder.written.clone(), self.uids.build(meta.project_id));
+        let tree = to.clone();
+        blocking(move || tree::synchronise(&from, &to, owner)).await?;
         let facts = self.read(&folder, meta, cancel).await?;
+        blocking(move || written.clear(&tree, owner)).await?;
         let (toolchains, wanted) = (self.toolchains.clone(), facts.toolchain);
         let toolchain = blocking(move || Ok(toolchains.choose(wanted))).await??;
         let profile = Profile::of(&meta.index, facts.profile, kind);

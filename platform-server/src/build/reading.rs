@@ -19,9 +19,7 @@ use tokio_util::sync::CancellationToken;
 use toml::Value;
 
 use super::{
-    BuildError, Builder,
-    cargo::TREE,
-    config,
+    BuildError, Builder, config,
     folders::BuildFolder,
     profile::{self, Chosen},
     sources::{self, SourceError},
@@ -215,9 +213,9 @@ impl Builder {
     /// Has the project's files read.
     pub(super) async fn read(&self, folder: &BuildFolder, meta: &Meta, cancel: &CancellationToken) -> Result<Facts, BuildError> {
         let (limits, uid) = (&self.limits, self.uids.build(meta.project_id));
-        let tree = if self.sandbox.has_view() { PathBuf::from(TREE) } else { folder.tree.clone() };
+        let tree = if self.sandbox.has_view() { self.seen_at.clone() } else { folder.tree.clone() };
         let request = Request { tree, index: meta.index.clone(), file_bytes: limits.max_manifest_bytes };
-        let mounts = vec![Mount { from: folder.tree.clone(), to: TREE.into(), write: false, upon: None }];
+        let mounts = vec![Mount { from: folder.tree.clone(), to: self.seen_at.clone(), write: false, upon: None }];
         let spec = Spec {
             program: READER.into(),
             args: vec![serde_json::to_string(&request).map_err(io::Error::from)?],

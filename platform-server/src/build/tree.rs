@@ -2,15 +2,17 @@
 //!
 //! cargo decides by modification times what to compile again. So an unchanged file keeps its own, a changed or new one
 //! gets the time of now (never the archive's: cargo misses changed content under an old time), and a missing one is
-//! removed. Only the server writes here; a build sees the tree read-only, so no link that a build made is ever followed.
+//! removed; where files come or go, whatever may embed them is compiled again ([`embedded`](super::embedded)). Only the server writes here; a build sees the tree read-only, so no link that a build made is ever followed.
 
 use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt, lchown},
     path::{Path, PathBuf},
 };
+
+use super::embedded::Embedded;
 
 /// What a synchronisation did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,36 +22,55 @@ pub(crate) struct Changes {
     pub(crate) kept: usize,
 }
 
-/// Makes the tree at `to` the same as the files at `from`.
-pub(crate) fn synchronise(from: &Path, to: &Path) -> io::Result<Changes> {
+/// Makes the tree at `to` the same as the files at `from`. All of it belongs to `owner`, who finds it read-only or below a layer
+/// of its own.
+pub(crate) fn synchronise(from: &Path, to: &Path, owner: Option<u32>) -> io::Result<Changes> {
     fs::create_dir_all(to)?;
+    give(to, owner)?;
     let mut changes = Changes::default();
-    folder(from, to, &mut changes)?;
+    folder(from, to, Path::new(""), owner, &mut Embedded::new(from, to), &mut changes)?;
     Ok(changes)
 }
 
-fn folder(from: &Path, to: &Path, changes: &mut Changes) -> io::Result<()> {
+/// One folder, which is at `place` in the tree.
+fn folder(
+    from: &Path,
+    to: &Path,
+    place: &Path,
+    owner: Option<u32>,
+    embedded: &mut Embedded<'_>,
+    changes: &mut Changes,
+) -> io::Result<()> {
     let mut wanted = BTreeSet::new();
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         wanted.insert(entry.file_name());
+        let place = place.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             if !is_dir(&target) {
+                embedded.set_changes(&place)?;
                 remove(&target)?;
                 fs::create_dir(&target)?;
             }
-            folder(&entry.path(), &target, changes)?;
+            give(&target, owner)?;
+            folder(&entry.path(), &target, &place, owner, embedded, changes)?;
         } else if same(&entry.path(), &target)? {
+            give(&target, owner)?;
             changes.kept += 1;
         } else {
+            if !fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_file()) {
+                embedded.set_changes(&place)?;
+            }
             replace(&entry.path(), &target)?;
+            give(&target, owner)?;
             changes.written += 1;
         }
     }
     for entry in fs::read_dir(to)? {
         let entry = entry?;
         if !wanted.contains(&entry.file_name()) {
+            embedded.set_changes(&place.join(entry.file_name()))?;
             remove(&entry.path())?;
             changes.removed += 1;
         }
@@ -57,11 +78,18 @@ fn folder(from: &Path, to: &Path, changes: &mut Changes) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes it the owner's, unless it is already.
+fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
+    let Some(owner) = owner else { return Ok(()) };
+    let metadata = fs::symlink_metadata(path)?;
+    if (metadata.uid(), metadata.gid()) == (owner, owner) { Ok(()) } else { lchown(path, Some(owner), Some(owner)) }
+}
+
 fn is_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     let removed = if is_dir(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -105,7 +133,6 @@ fn replace(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Bytes that all files below `folder` take on the disk; what vanishes meanwhile counts nothing.
 pub(crate) fn disk_usage(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     let mut stack: Vec<PathBuf> = vec![folder.to_path_buf()];
     // cargo hard-links its outputs: each counts once.
     let mut seen = BTreeSet::new();
@@ -140,7 +167,7 @@ mod tests {
         for (path, text) in [("src/lib.rs", "one"), ("src/same.rs", "same"), ("old/gone.rs", "gone")] {
             write(&from, path, text);
         }
-        assert_eq!(synchronise(&from, &to).unwrap(), Changes { written: 3, removed: 0, kept: 0 });
+        assert_eq!(synchronise(&from, &to, None).unwrap(), Changes { written: 3, removed: 0, kept: 0 });
         let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000);
         for path in ["src/lib.rs", "src/same.rs"] {
             File::options().write(true).open(to.join(path)).unwrap().set_modified(past).unwrap();
@@ -149,7 +176,7 @@ mod tests {
         write(&from, "src/lib.rs", "two");
         File::options().write(true).open(from.join("src/lib.rs")).unwrap().set_modified(past).unwrap();
         fs::remove_dir_all(from.join("old")).unwrap();
-        assert_eq!(synchronise(&from, &to).unwrap(), Changes { written: 1, removed: 1, kept: 1 });
+        assert_eq!(synchronise(&from, &to, None).unwrap(), Changes { written: 1, removed: 1, kept: 1 });
         assert!(to.join("src/lib.rs").metadata().unwrap().modified().unwrap() > past);
         assert_eq!(to.join("src/same.rs").metadata().unwrap().modified().unwrap(), past);
         assert!(!to.join("old").exists());
@@ -161,11 +188,11 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         write(&from, "a", "file");
         write(&from, "b/c", "in a folder");
-        synchronise(&from, &to).unwrap();
+        synchronise(&from, &to, None).unwrap();
         fs::remove_dir_all(&from).unwrap();
         write(&from, "a/c", "in a folder");
         write(&from, "b", "file");
-        synchronise(&from, &to).unwrap();
+        synchronise(&from, &to, None).unwrap();
         assert_eq!(fs::read_to_string(to.join("a/c")).unwrap(), "in a folder");
         assert_eq!(fs::read_to_string(to.join("b")).unwrap(), "file");
     }
@@ -178,7 +205,7 @@ mod tests {
         write(folder.path(), "outside", "untouched");
         fs::create_dir_all(&to).unwrap();
         std::os::unix::fs::symlink(folder.path().join("outside"), to.join("file")).unwrap();
-        synchronise(&from, &to).unwrap();
+        synchronise(&from, &to, None).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("outside")).unwrap(), "untouched");
         assert_eq!(fs::read_to_string(to.join("file")).unwrap(), "new");
     }

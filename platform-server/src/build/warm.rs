@@ -79,6 +79,7 @@ fn meta() -> Meta {
         no_default_features: false,
         profile: None,
         env: Env::new(),
+        git_commit: None,
     };
     #[expect(clippy::expect_used, reason = "a constant that is one")]
     let project: ProjectName = NAME.parse().expect("a DNS label");

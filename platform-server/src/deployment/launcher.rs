@@ -7,6 +7,7 @@ use std::{
 };
 
 use platform_wire::{Env, Failure, FailureKind, LogLevel, LogLine, LogSource};
+use shuttle_abi::FilesAt;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -92,6 +93,8 @@ pub(crate) struct Launcher {
     pub(crate) supervisor: Arc<dyn Supervisor>,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) deployments: PathBuf,
+    /// Where builds see an app's files, if it is at a fixed path: so does the app.
+    pub(crate) seen_at: Option<PathBuf>,
     pub(crate) address: AppAddress,
     pub(crate) uids: Uids,
     pub(crate) logs: LogStore,
@@ -111,6 +114,10 @@ impl Launcher {
         if let Some(gid) = self.uids.app(meta.project_id) {
             only_for(&self.deployments.join(&meta.id), gid).map_err(StartError::Io)?;
         }
+        let files = self
+            .seen_at
+            .as_ref()
+            .map(|at| FilesAt { from: self.files(&meta.id).display().to_string(), at: at.display().to_string() });
         let Provided { resources, notes } = self.provisioner.provide(meta, &built.manifest.resources).await?;
         for note in notes {
             self.log(built, LogLevel::Warn, note);
@@ -126,6 +133,7 @@ impl Launcher {
             artifact: self.artifacts.path(built.best().0),
             executable: meta.index.binary.is_some(),
             workdir: self.files(&meta.id).join(meta.package_folder()),
+            files,
             listen: built.manifest.service.listen,
             uid: self.uids.app(meta.project_id),
             resources,

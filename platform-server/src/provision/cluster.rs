@@ -149,7 +149,7 @@ impl OwnCluster {
                 .to_vec(),
             cwd: self.folder.clone(),
             uid: self.uid,
-            view: self.sandbox.view(mounts, Share { network: false, pids: true, ipc: true }, self.uid),
+            view: self.sandbox.view(mounts, Share { pids: true, ipc: true, ..Share::default() }, self.uid),
             limits: Limits::default(),
             death_signal: DeathSignal::Int,
             nice: 0,

@@ -24,7 +24,7 @@ use rustix::{
 };
 use shuttle_abi::frame;
 
-use super::{DeathSignal, INNER, Limits, OUTER, Spec, View, root};
+use super::{DeathSignal, INNER, Limits, Network, OUTER, Spec, View, relay, root};
 
 /// How gladly the kernel ends what is nice, when memory runs out: from -1000 to 1000.
 const EXPENDABLE: &str = "900";
@@ -62,6 +62,9 @@ fn outer(tasks: &[Task]) -> io::Result<i32> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let Some(view) = &spec.view else { return become_program(&spec, tasks) };
     unshare(view)?;
+    if view.network == Network::Relay {
+        relay::hand_over(io::stdin().as_fd()).map_err(|error| io::Error::new(error.kind(), format!("its network: {error}")))?;
+    }
     if !view.pids {
         enter_view(view)?;
         return become_program(&spec, tasks);
@@ -110,7 +113,7 @@ fn unshare(view: &View) -> io::Result<()> {
     if view.pids {
         flags |= UnshareFlags::NEWPID;
     }
-    if !view.network {
+    if view.network != Network::Machine {
         flags |= UnshareFlags::NEWNET;
     }
     if view.user_namespace {

@@ -10,11 +10,15 @@
 //! [`platform-runner`]: ../../runner/src/main.rs
 
 pub(crate) mod enter;
+mod relay;
 mod root;
 
 use std::{
-    io,
-    os::unix::fs::PermissionsExt,
+    io::{self, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixStream},
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -23,6 +27,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::process::{Process, Spawner};
+pub(crate) use relay::{ADDRESS as RELAY_ADDRESS, Relay};
 
 /// First argument that makes the server's executable the outer half of the sandbox.
 pub(crate) const OUTER: &str = "__sandbox";
@@ -61,18 +66,28 @@ pub(crate) struct View {
     pub(crate) pids: bool,
     /// Whether it gets an ipc namespace. Postgres must not: it finds a predecessor that still runs by its shared memory.
     pub(crate) ipc: bool,
-    /// Whether it keeps the machine's network.
-    pub(crate) network: bool,
+    pub(crate) network: Network,
     /// Whether a user namespace is needed to be allowed all this: where the server is not root.
     pub(crate) user_namespace: bool,
     /// Content of `/etc/passwd`: some programs insist on their uid having a name.
     pub(crate) passwd: String,
 }
 
+/// What a program has of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) enum Network {
+    #[default]
+    None,
+    /// One socket at [`RELAY_ADDRESS`], at which the server answers.
+    Relay,
+    /// The machine's.
+    Machine,
+}
+
 /// What a program shares with the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Share {
-    pub(crate) network: bool,
+    pub(crate) network: Network,
     /// See [`View::pids`].
     pub(crate) pids: bool,
     /// See [`View::ipc`].
@@ -137,14 +152,17 @@ impl Tier {
         let lines: &[&str] = match self {
             Self::Root => &[
                 "builds: own uid, private mount, pid and ipc namespaces, no network while compiling, read-only toolchain and registry",
+                "fetches: a network of their own, which leads to the public internet and to what --allow-fetch-from names",
                 "apps: own uid for each project, no_new_privs, clean environment",
             ],
             Self::User => &[
                 "builds: private mount, pid and ipc namespaces in a user namespace, no network while compiling; the server's own uid",
+                "fetches: a network of their own, which leads to the public internet and to what --allow-fetch-from names",
                 "apps: no_new_privs and a clean environment, but the server's own uid: an app can read what the server can (run as root to separate them)",
             ],
             Self::Bare => &[
                 "builds: a clean environment and limits only (no user namespaces here): a build can read what the server can, and use the network",
+                "fetches: cargo is told to use the server's relay, which leads to the public internet alone, and is not forced to",
                 "apps: no_new_privs and a clean environment, but the server's own uid: an app can read what the server can (run as root to separate them)",
             ],
         };
@@ -261,15 +279,31 @@ impl Sandbox {
 
     /// Starts the program. Its stdin is empty.
     pub(crate) async fn spawn(&self, spec: &Spec, stdout: Stdio, stderr: Stdio) -> io::Result<Process> {
+        let (command, frame) = self.command(spec, Stdio::piped(), stdout, stderr)?;
+        let mut process = self.spawner.spawn(command).await?;
+        process.feed(frame)?;
+        Ok(process)
+    }
+
+    /// Starts a program whose view has [`Network::Relay`]. The other value is to be kept for as long as it runs.
+    pub(crate) async fn spawn_relayed(&self, spec: &Spec, stdout: Stdio, stderr: Stdio) -> io::Result<(Process, Relay)> {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        let (command, frame) = self.command(spec, Stdio::from(OwnedFd::from(theirs)), stdout, stderr)?;
+        let process = self.spawner.spawn(command).await?;
+        // It fits into the socket's buffer as into a pipe's.
+        ours.write_all(&frame)?;
+        Ok((process, Relay::new(ours)?))
+    }
+
+    /// The sandbox's first half, and what it is to be told on its stdin.
+    fn command(&self, spec: &Spec, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> io::Result<(Command, Vec<u8>)> {
         let mut spec = spec.clone();
         // The marker by which a later server finds what this one left behind.
         spec.env.extend(self.spawner.marker());
         let frame = shuttle_abi::frame::encode(&spec)?;
         let mut command = Command::new(&*self.executable);
-        command.arg(OUTER).env_clear().stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+        command.arg(OUTER).env_clear().stdin(stdin).stdout(stdout).stderr(stderr);
         command.envs(self.spawner.marker());
-        let mut process = self.spawner.spawn(command).await?;
-        process.feed(frame)?;
-        Ok(process)
+        Ok((command, frame))
     }
 }

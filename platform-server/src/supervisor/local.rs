@@ -84,6 +84,7 @@ impl LocalSupervisor {
             environment: "production".to_owned(),
             executable: spec.executable,
             workdir: spec.workdir.display().to_string(),
+            files: spec.files,
             uid: spec.uid,
             resources: spec.resources,
             env: spec.env,

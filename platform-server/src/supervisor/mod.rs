@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
 use futures_util::future::BoxFuture;
 use platform_wire::{Env, ProjectName};
-use shuttle_abi::{FailedStage, Listen, ResourceData};
+use shuttle_abi::{FailedStage, FilesAt, Listen, ResourceData};
 
 use crate::proxy::Upstream;
 
@@ -26,6 +26,8 @@ pub(crate) struct InstanceSpec {
     pub(crate) executable: bool,
     /// The app's own files: its working directory.
     pub(crate) workdir: PathBuf,
+    /// Where it sees all of its files as its build did.
+    pub(crate) files: Option<FilesAt>,
     pub(crate) listen: Listen,
     /// User and group id, where the server is root.
     pub(crate) uid: Option<u32>,

@@ -83,6 +83,11 @@ async fn a_build_that_cannot_work_is_told_apart() {
         (&[("src/lib.rs", "fn")], "build", "does not compile"),
         (&[("build.rs", "fn main() { loop { std::thread::sleep(std::time::Duration::MAX) } }")], "build", "limit of 5 s"),
         (&[("build.rs", "fn main() { std::process::exit(9) }")], "build", "exit status: 9"),
+        (
+            &[(".cargo/config.toml", "[build]\nrustc-wrapper = \"no-sccache\"\n")],
+            "build",
+            "build.rustc-wrapper in .cargo/config.toml",
+        ),
         (&[("Cargo.toml", "[package\n")], "fetch", "Cargo.toml"),
         (&[("rust-toolchain.toml", "[toolchain]\nchannel = \"1.2.3\"\n")], "build", "rustup toolchain install 1.2.3"),
         (&[("rust-toolchain.toml", "[toolchain]\npath = \"/tmp\"\n")], "build", "installed toolchains only"),
@@ -144,7 +149,6 @@ async fn a_build_sees_nothing_of_the_server() {
             let closed = |what: &str, open: bool| assert!(!open, "the build could {{what}}");
             closed("read the key", std::fs::read({secret:?}).is_ok());
             closed("reach the API", std::net::TcpStream::connect({api:?}).is_ok());
-            closed("write to its sources", std::fs::write("/build/tree/x", "").is_ok());
             closed("write to the toolchain", std::fs::write("/build/toolchain/x", "").is_ok());
             closed("write to the registry", std::fs::write("/build/cargo/x", "").is_ok());
             closed("write to the system", std::fs::write("/usr/x", "").is_ok() || std::fs::write("/etc/x", "").is_ok());
@@ -160,6 +164,82 @@ async fn a_build_sees_nothing_of_the_server() {
     );
     assert_failed(&deploy(&platform, &[("build.rs", &script)]).await, "build", "all closed");
     assert!(!outside.exists());
+}
+
+/// As tonic, sqlx' and many others' generators do. The file is the build's alone: the next one does not find it, and makes it anew.
+#[tokio::test]
+async fn a_build_script_may_write_into_the_projects_own_folder() {
+    let platform = Platform::start(&[]);
+    let script = r#"fn main() {
+        println!("cargo::rerun-if-changed=build.rs");
+        assert!(!std::path::Path::new("src/generated.rs").exists(), "of another build");
+        std::fs::write("src/generated.rs", "pub const N: u8 = 1;").unwrap();
+        std::fs::remove_file("notes").unwrap();
+    }"#;
+    for source in ["mod generated; pub use generated::N;", "mod generated; pub use generated::N; pub fn edited() {}"] {
+        let files = [("build.rs", script), ("src/lib.rs", source), ("notes", "")];
+        // It compiles; only then is it seen to be no service.
+        assert_failed(&deploy(&platform, &files).await, "build", "#[shuttle_service::main]");
+    }
+    let other = [
+        ("build.rs", "fn main() { assert!(!std::path::Path::new(\"src/generated.rs\").exists()) }"),
+        ("src/lib.rs", "mod generated;"),
+    ];
+    assert_failed(&deploy(&platform, &other).await, "build", "does not compile");
+}
+
+/// A package that depends on `b` in the repository at this URL.
+async fn deploy_with_git(platform: &Platform, url: &str) -> Value {
+    let manifest = format!(
+        "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nb = {{ git = \"{url}\" }}\n"
+    );
+    let lock = format!(
+        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"b\",\n]\n\n\
+         [[package]]\nname = \"b\"\nversion = \"0.1.0\"\nsource = \"git+{url}#{}\"\n",
+        "1".repeat(40)
+    );
+    deploy(platform, &[("Cargo.toml", &manifest), ("Cargo.lock", &lock)]).await
+}
+
+#[tokio::test]
+async fn dependencies_come_from_the_public_internet_alone() {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    let bind = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    };
+    let ((open, port), (allowed, redirecting)) = (bind().await, bind().await);
+    let (closed, free) = bind().await;
+    drop(closed);
+    let platform = Platform::start(&["--allow-fetch-from", &format!("127.0.0.1:{redirecting}")]);
+    let mut said = Vec::new();
+    for port in [port, free] {
+        for host in ["127.0.0.1", "localhost"] {
+            let deployment = deploy_with_git(&platform, &format!("http://{host}:{port}/b")).await;
+            assert_failed(&deployment, "fetch", &format!("--allow-fetch-from {host}:{port}"));
+            said.push(deployment["failure"].to_string().replace(&port.to_string(), "PORT"));
+        }
+    }
+    assert_eq!(said[..2], said[2..], "open ports are not told from closed ones");
+
+    // One that the owner allows cannot send it on to others.
+    let redirect = tokio::spawn(async move {
+        let location = format!("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{port}/b/info/refs?service=git-upload-pack\r\n");
+        while let Ok((mut stream, _)) = allowed.accept().await {
+            let answer = format!("{location}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            let _request = stream.read(&mut [0; 4096]).await;
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    });
+    let deployment = deploy_with_git(&platform, &format!("http://127.0.0.1:{redirecting}/b")).await;
+    redirect.abort();
+    assert_failed(&deployment, "fetch", &format!("--allow-fetch-from 127.0.0.1:{port}"));
+    // Whoever had connected would be waiting.
+    open.into_std().unwrap().accept().unwrap_err();
 }
 
 #[tokio::test]

@@ -42,4 +42,8 @@ pub struct ArchiveIndex {
     /// Environment variables of the app.
     #[serde(default, skip_serializing_if = "Env::is_empty")]
     pub env: Env,
+    /// The commit that the package's repository is at, where a file that is sent asks for it: builds see it in the variable
+    /// `SHUTTLE_GIT_COMMIT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
 }

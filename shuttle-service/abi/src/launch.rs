@@ -42,6 +42,9 @@ pub struct Launch {
     pub url: String,
     /// Working directory: the deployed files.
     pub workdir: String,
+    /// Where the app sees its deployed files as well: the path at which its build saw them, which may be compiled into it.
+    #[serde(default)]
+    pub files: Option<FilesAt>,
     /// The user id to become before the artifact is opened by the loader, where the server is root.
     pub uid: Option<u32>,
     /// Where it runs: `production` on a server.
@@ -56,6 +59,15 @@ pub struct Launch {
     /// the runner is loaded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+}
+
+/// A folder that a process sees at another path too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesAt {
+    /// The folder.
+    pub from: String,
+    /// The other path: of a folder that exists and is empty.
+    pub at: String,
 }
 
 /// The variable that tells a program where its [`AppLaunch`] is: the number of a descriptor, at whose beginning it stands.

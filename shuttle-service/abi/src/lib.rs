@@ -20,8 +20,8 @@ pub mod manifest;
 
 pub use header::{ABI_VERSION, Header, MAGIC, RunFn, STATUS_FAILED, STATUS_OK, STATUS_PANICKED, symbol_name};
 pub use launch::{
-    AppLaunch, CONTROL_FD, FD_ARTIFACT, FD_LISTENER, FD_LOG, FailedStage, LAUNCH_FD_VARIABLE, LAUNCH_FDS, Launch, ResourceData,
-    RunnerMessage, ServerMessage, handles_sigterm,
+    AppLaunch, CONTROL_FD, FD_ARTIFACT, FD_LISTENER, FD_LOG, FailedStage, FilesAt, LAUNCH_FD_VARIABLE, LAUNCH_FDS, Launch,
+    ResourceData, RunnerMessage, ServerMessage, handles_sigterm,
 };
 pub use log::{Level, LogRecord};
 pub use manifest::{

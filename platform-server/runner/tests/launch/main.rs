@@ -6,7 +6,9 @@ mod support;
 
 use std::{collections::BTreeMap, io::Write, sync::Arc, time::Duration};
 
-use shuttle_abi::{FailedStage, Launch, Level, Listen, MAGIC, ResourceData, RunnerMessage, STATUS_FAILED, STATUS_PANICKED};
+use shuttle_abi::{
+    FailedStage, FilesAt, Launch, Level, Listen, MAGIC, ResourceData, RunnerMessage, STATUS_FAILED, STATUS_PANICKED,
+};
 
 use crate::support::{
     build::{Artifact, artifact},
@@ -231,4 +233,31 @@ fn a_process_is_confined() {
         assert_eq!((field("Uid"), field("Gid"), field("Groups")), (all.clone(), all, String::new()));
         assert_eq!(field("CapEff"), "0000000000000000");
     }
+}
+
+#[test]
+fn each_process_sees_its_own_files_at_the_path_that_was_compiled_in() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let at = folder.path().join("seen");
+    std::fs::create_dir(&at).unwrap();
+    let uid = rustix::process::geteuid().is_root().then_some(64_999);
+    let mut runners = Vec::new();
+    for name in ["old", "new"] {
+        let from = folder.path().join(name);
+        std::fs::create_dir(&from).unwrap();
+        std::fs::write(from.join("page"), name).unwrap();
+        let files = FilesAt { from: from.display().to_string(), at: at.display().to_string() };
+        let mut runner = start("", &Launch { uid, files: Some(files), ..launch() });
+        runner.expect_ready();
+        runners.push((name, runner));
+    }
+    for (name, runner) in &runners {
+        assert_eq!(runner.get(&format!("/file?{}/page", at.display())), *name);
+        // Elsewhere everything is as it is.
+        assert_eq!(runner.get(&format!("/file?{}/new/page", folder.path().display())), "new");
+        let status = runner.get("/status");
+        assert!(status.contains("CapEff:\t0000000000000000") && status.contains("CapPrm:\t0000000000000000"), "{status}");
+    }
+    assert_eq!(std::fs::read_dir(&at).unwrap().count(), 0, "nobody else sees it");
 }

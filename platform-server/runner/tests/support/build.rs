@@ -58,6 +58,7 @@ impl Artifact {
             deployment: "1".into(),
             url: "http://app.localhost".into(),
             workdir: "/".into(),
+            files: None,
             environment: "test".into(),
             uid: None,
             executable: false,
