@@ -1,3 +1,5 @@
+//! The relay on loopback: what it refuses, what it passes on and how, and the proxy beyond it.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
