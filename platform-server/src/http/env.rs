@@ -2,27 +2,34 @@
 
 use axum::{
     Json,
-    body::{Bytes, to_bytes},
-    extract::{Path, Request, State},
+    body::Body,
+    extract::{Path, State},
+    http::HeaderMap,
 };
 use platform_wire::{EnvChange, ProjectName, Variables, env::MAX_BODY};
 
-use super::{Api, Shared, error::Error, projects::find};
+use super::{Api, Shared, deploy::announced, error::Error, projects::find, secrets::read};
 
 pub(super) async fn show(State(api): Shared, Path(name): Path<String>) -> Result<Json<Variables>, Error> {
     let id = find(&api, &name).await?.id;
     Ok(Json(variables(&api, id).await?))
 }
 
-pub(super) async fn change(State(api): Shared, Path(name): Path<String>, request: Request) -> Result<Json<Variables>, Error> {
+pub(super) async fn change(
+    State(api): Shared,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Variables>, Error> {
     let project: ProjectName = name.parse()?;
     if api.stop.is_cancelled() {
         return Err(Error::stopping());
     }
-    let body: Bytes = to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
-        Error::bad_request(format!("the body broke off, or has more than {MAX_BODY} bytes"))
-            .hint("environment variables are for short settings; deploy larger ones as files")
-    })?;
+    let too_large = || Error::too_much_env(MAX_BODY);
+    if announced(&headers).is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    let body = read(body, MAX_BODY, too_large).await?;
     let change: EnvChange = serde_json::from_slice(&body)
         .map_err(|_| Error::bad_request(r#"the body is not of the form {"set": {"NAME": "value"}, "unset": ["NAME"]}"#))?;
     platform_wire::env::check(&change.set)?;

@@ -5,7 +5,7 @@ use std::io;
 
 use axum::{
     Json,
-    http::{Method, StatusCode},
+    http::{HeaderValue, Method, StatusCode, header::CONNECTION},
     response::{IntoResponse, Response},
 };
 use platform_wire::{ApiError, ErrorCode, FailureKind, InvalidEnv, InvalidName, InvalidSecrets, UnknownMode};
@@ -65,6 +65,11 @@ impl Error {
     pub(super) fn too_many_secrets(limit: usize) -> Self {
         Self::new(ErrorCode::TooLarge, format!("the secrets are over the limit of {limit} bytes"))
             .hint("secrets are for keys and passwords; deploy larger things as files, or keep them in a PersistDir")
+    }
+
+    pub(super) fn too_much_env(limit: usize) -> Self {
+        Self::new(ErrorCode::TooLarge, format!("the environment variables are over the limit of {limit} bytes"))
+            .hint("environment variables are for short settings; deploy larger ones as files")
     }
 
     pub(super) fn too_many(limit: usize) -> Self {
@@ -223,5 +228,10 @@ pub(super) fn render(mut response: Response, request_id: &str, method: &Method, 
     }
     let status = error.status();
     let body = ApiError { code: error.code, message: error.message, hint: error.hint, request_id: request_id.to_owned() };
-    (status, Json(body)).into_response()
+    let mut response = (status, Json(body)).into_response();
+    // What is too large may not have been read: a client must not take this connection for its next request.
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }

@@ -32,7 +32,7 @@ pub(super) async fn put(
     if announced(&headers).is_some_and(|length| length > MAX_BODY as u64) {
         return Err(Error::too_many_secrets(MAX_BODY));
     }
-    let body = read(body).await?;
+    let body = read(body, MAX_BODY, || Error::too_many_secrets(MAX_BODY)).await?;
     // The parser's own message could repeat a value.
     let secrets: Secrets = serde_json::from_slice(&body).map_err(|_| {
         Error::bad_request(r#"the body is not of the form {"secrets": {"NAME": "value"}}"#)
@@ -44,13 +44,14 @@ pub(super) async fn put(
     Ok(Json(SecretSet { id, count: secrets.secrets.len() }))
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Error> {
+/// A body of at most `most` bytes.
+pub(super) async fn read(body: Body, most: usize, too_large: impl Fn() -> Error) -> Result<Vec<u8>, Error> {
     let (mut pieces, mut bytes) = (body.into_data_stream(), Vec::new());
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| Error::broken_off(&error))?;
-        if bytes.len() + piece.len() > MAX_BODY {
+        if bytes.len() + piece.len() > most {
             drain(&mut pieces, DRAINED).await;
-            return Err(Error::too_many_secrets(MAX_BODY));
+            return Err(too_large());
         }
         bytes.extend_from_slice(&piece);
     }

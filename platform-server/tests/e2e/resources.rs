@@ -444,15 +444,15 @@ async fn resources_that_are_secrets_are_refused_by_their_limits_and_told_to_nobo
 
     let change =
         async |body: Value| platform.api(Method::PATCH, "/projects/app/env").body(body.to_string()).send().await.unwrap();
-    for (set, words) in [
-        (json!({"a-b": WORD}), "cannot be the name"),
-        (json!({"LD_PRELOAD": WORD}), "cannot be set"),
-        (json!({"A": WORD.repeat(2000)}), "are the most"),
-        (json!({"A": [WORD]}), "not of the form"),
-        (json!({"A": WORD.repeat(100_000)}), "bytes"),
+    for (set, status, words) in [
+        (json!({"a-b": WORD}), 400, "cannot be the name"),
+        (json!({"LD_PRELOAD": WORD}), 400, "cannot be set"),
+        (json!({"A": WORD.repeat(2000)}), 400, "are the most"),
+        (json!({"A": [WORD]}), 400, "not of the form"),
+        (json!({"A": WORD.repeat(100_000)}), 413, "over the limit of 524288 bytes"),
     ] {
         let refused = change(json!({"set": set})).await;
-        assert_eq!(refused.status(), 400);
+        assert_eq!(refused.status(), status);
         let error = json_of(refused).await.to_string();
         assert!(error.contains(words) && !error.contains(WORD), "{error}");
     }
