@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// Pack the project, upload it, and follow it until it is live
     #[command(after_help = AFTER_HELP)]
     Deploy(Deploy),
+    /// List the server's projects
+    #[command(subcommand, after_help = AFTER_HELP)]
+    Project(Project),
     /// List the project's deployments, or cancel one
     #[command(subcommand, after_help = AFTER_HELP)]
     Deployment(Deployment),
@@ -116,7 +119,8 @@ pub(crate) struct Select {
 pub(crate) struct Deploy {
     #[command(flatten)]
     pub(crate) select: Select,
-    /// Set the project's name for good: it is written to Shuttle.toml, which every command reads
+    /// Set the project's name for good: once the server has taken the upload, it is written
+    /// to Shuttle.toml, which every command reads
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Deploy every package of the workspace that can be deployed, one after another
@@ -141,6 +145,10 @@ pub(crate) struct Deploy {
     /// Build and start it even where the very same is deployed already
     #[arg(long)]
     pub(crate) force: bool,
+    /// Do not ask before the project is replaced that was deployed from another folder or
+    /// repository; --name says the same
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) reconnect: Reconnect,
 }
@@ -185,6 +193,16 @@ pub(crate) struct Name {
     #[command(flatten)]
     pub(crate) select: Select,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Project {
+    /// List the server's projects: name, state, age of what serves, and URL
+    #[command(after_help = AFTER_HELP)]
+    List(Projects),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Projects {}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Deployment {
@@ -266,6 +284,9 @@ pub(crate) struct Logs {
     /// Go on printing new lines until interrupted
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Only what this deployment wrote; the short id in front of its lines will do
+    #[arg(long, value_name = "ID")]
+    pub(crate) deployment: Option<String>,
     /// How many of the last lines to print
     #[arg(long, value_name = "LINES", default_value_t = 100)]
     pub(crate) tail: u32,

@@ -16,7 +16,9 @@
 //! | 10 | the deployment was cancelled, or a newer one took its place |
 //! | 130 | interrupted (a deployment that was uploaded goes on, unless it was cancelled) |
 
-use platform_wire::{ErrorCode, Failure, FailureKind, ProjectName};
+use std::fmt;
+
+use platform_wire::{ErrorCode, Failure, FailureKind, Project, ProjectName, Serving};
 use serde_json::{Value, json};
 
 use crate::{
@@ -68,6 +70,11 @@ pub(crate) enum Error {
     /// By this very command after a Ctrl-C, or by another one.
     #[error("the deployment {deployment} was cancelled")]
     Cancelled { deployment: String, by_interrupt: bool },
+    /// A new version did not come to serve, and what does instead.
+    #[error("{error}")]
+    Instead { error: Box<Self>, serves: Serves },
+    #[error(transparent)]
+    OtherOrigin(#[from] OtherOrigin),
     #[error("no deployment of {project} is under way")]
     NothingUnderWay { project: ProjectName },
     #[error("the project was deleted while this was deployed")]
@@ -80,6 +87,48 @@ pub(crate) enum Error {
     Aborted(String),
     #[error("{what}: {source}")]
     Io { what: &'static str, source: std::io::Error },
+}
+
+/// The project was last deployed from somewhere else.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("`{project}` was last deployed from {was}, and this is {is}")]
+pub(crate) struct OtherOrigin {
+    pub(crate) project: ProjectName,
+    pub(crate) was: String,
+    pub(crate) is: String,
+}
+
+/// What serves when a new version does not.
+#[derive(Debug, Clone)]
+pub(crate) enum Serves {
+    Nothing { project: ProjectName },
+    Deployment { id: String, instance: String, url: String },
+}
+
+/// As the server says of an instance that is as it should be.
+const RUNNING: &str = "running";
+
+impl Serves {
+    pub(crate) fn of(project: &Project) -> Self {
+        match &project.serving {
+            None => Self::Nothing { project: project.name.clone() },
+            Some(Serving { deployment, instance, .. }) => {
+                Self::Deployment { id: deployment.clone(), instance: instance.clone(), url: project.url.clone() }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Serves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing { project } => write!(f, "no version of {project} serves"),
+            Self::Deployment { id, instance, url } if instance == RUNNING => write!(f, "deployment {id} still serves at {url}"),
+            Self::Deployment { id, instance, url } => {
+                write!(f, "deployment {id} is still the one at {url}; its process is in state `{instance}`")
+            }
+        }
+    }
 }
 
 /// What went on when the connection or the user's patience ended.
@@ -122,13 +171,14 @@ impl Error {
             Self::NothingUnderWay { .. } | Self::DeletedMeanwhile { .. } | Self::Aborted(_) | Self::Io { .. } => OTHER,
             Self::Lost { .. } => LOST,
             Self::Interrupted { .. } => INTERRUPTED,
-            Self::Partly { error, .. } => error.exit_code(),
+            Self::OtherOrigin(_) => REFUSED,
+            Self::Partly { error, .. } | Self::Instead { error, .. } => error.exit_code(),
         }
     }
 
     /// The kind of the error, in a form to match on: the server's code where the server spoke.
     fn code(&self) -> String {
-        if let Self::Partly { error, .. } = self {
+        if let Self::Partly { error, .. } | Self::Instead { error, .. } = self {
             return error.code();
         }
         if let Self::Client(ClientError::Refused { error, .. } | ClientError::KeyRefused { error }) = self
@@ -136,8 +186,11 @@ impl Error {
         {
             return code;
         }
-        if let Self::Cancelled { .. } = self {
-            return "cancelled".to_owned();
+        match self {
+            Self::Cancelled { .. } => return "cancelled".to_owned(),
+            // As the server calls it.
+            Self::OtherOrigin(_) => return "other_origin".to_owned(),
+            _ => {}
         }
         match self.exit_code() {
             USAGE => "usage",
@@ -171,7 +224,12 @@ impl Error {
             Self::Failed { failure, .. } => failure.hint.clone(),
             Self::Superseded { by: Some(by), .. } => Some(format!("the newer one is {by}; see it with `cargo shuttle status`")),
             Self::Superseded { by: None, .. } => Some("see the newer one with `cargo shuttle status`".to_owned()),
-            Self::Cancelled { .. } => Some("what served before still serves; `cargo shuttle deploy` begins anew".to_owned()),
+            Self::Cancelled { .. } => Some("`cargo shuttle deploy` begins anew".to_owned()),
+            Self::OtherOrigin(OtherOrigin { project, .. }) => Some(format!(
+                "if it is meant to replace that, deploy it with --yes, or with `--name {project}`; \
+                 if it is an app of its own, give it another name: `cargo shuttle deploy --name NAME`"
+            )),
+            Self::Instead { error, .. } => error.hint(),
             Self::NothingUnderWay { .. } => Some(
                 "`cargo shuttle deployment list` shows what became of them; what serves is ended by `cargo shuttle delete`, \
                  or replaced by the next deployment"
@@ -187,11 +245,20 @@ impl Error {
         }
     }
 
+    /// What is so in spite of the error: the last thing that is said.
+    pub(crate) fn note(&self) -> Option<String> {
+        match self {
+            Self::Instead { serves, .. } => Some(serves.to_string()),
+            Self::Partly { error, .. } => error.note(),
+            _ => None,
+        }
+    }
+
     /// Lines between the message and the hint: how the app ended, and what it said last.
     pub(crate) fn details(&self) -> Vec<String> {
         let failure = match self {
             Self::Failed { failure, .. } => failure,
-            Self::Partly { error, .. } => return error.details(),
+            Self::Partly { error, .. } | Self::Instead { error, .. } => return error.details(),
             _ => return Vec::new(),
         };
         let mut lines = Vec::new();
@@ -212,6 +279,14 @@ impl Error {
             document["error"]["hint"] = json!(self.hint());
             document["deployed"] = json!(done);
             document["not_deployed"] = json!(left);
+            return document;
+        }
+        if let Self::Instead { error, serves } = self {
+            let mut document = error.to_json();
+            document["error"]["serving"] = match serves {
+                Serves::Nothing { .. } => Value::Null,
+                Serves::Deployment { id, instance, url } => json!({ "deployment": id, "instance": instance, "url": url }),
+            };
             return document;
         }
         let mut error = json!({ "code": self.code(), "message": self.to_string(), "hint": self.hint() });
@@ -241,7 +316,7 @@ impl Error {
 impl Following {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Upload => Some("nothing was deployed; what serves still serves".to_owned()),
+            Self::Upload => Some("nothing was deployed: what the server had of it is gone".to_owned()),
             Self::Deployment(id) => Some(format!(
                 "the deployment {id} goes on: see it with `cargo shuttle status`, \
                  end it with `cargo shuttle deployment cancel {id}`"

@@ -14,6 +14,7 @@ mod pack;
 mod project;
 mod sse;
 mod ui;
+mod unknown;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -54,6 +55,10 @@ fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
 fn refuse_usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let json = arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
         || arguments.iter().any(|argument| argument == "--output=json");
+    if let Some(error) = unknown::command(error) {
+        Ui::new(if json { Format::Json } else { Format::Text }, cli::Color::Auto).error(&error);
+        return ExitCode::from(error.exit_code());
+    }
     if error.use_stderr() && json {
         let message = error.to_string();
         let message = message.trim().trim_start_matches("error: ");

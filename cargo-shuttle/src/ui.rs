@@ -12,8 +12,14 @@ use crate::{
     error::Error,
 };
 
-/// Columns of wrapped text; a terminal's real width matters less than a line that is easy to read.
+/// Columns of wrapped text at most: on a wider terminal a line is to be easy to read as well.
 const WIDTH: usize = 80;
+/// Columns of wrapped text at least, however narrow the terminal is.
+const NARROWEST: usize = 30;
+/// Columns of the verb in a line of progress.
+const VERB: usize = 12;
+/// Last characters of a deployment's id that stand in its place: the first ones are a time, and look alike.
+const SHORT_ID: usize = 6;
 const GREEN: &str = "\x1b[1;32m";
 const RED: &str = "\x1b[1;31m";
 const CYAN: &str = "\x1b[1;36m";
@@ -23,6 +29,9 @@ const RESET: &str = "\x1b[0m";
 pub(crate) struct Ui {
     format: Format,
     terminal: bool,
+    /// Columns after which text is wrapped. Without a terminal nobody knows how wide the reader's is, and a program that
+    /// reads needs whole lines.
+    width: Option<usize>,
     bars: MultiProgress,
 }
 
@@ -35,7 +44,11 @@ impl Ui {
         }
         let terminal = io::stderr().is_terminal();
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { format, terminal, bars: MultiProgress::with_draw_target(target) }
+        let width = terminal.then(|| {
+            let columns = console::Term::stderr().size_checked().map_or(WIDTH, |(_, columns)| columns.into());
+            columns.clamp(NARROWEST, WIDTH)
+        });
+        Self { format, terminal, width, bars: MultiProgress::with_draw_target(target) }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -44,12 +57,12 @@ impl Ui {
 
     /// A line of progress, as cargo prints them: what is done, and with what.
     pub(crate) fn status(&self, verb: &str, message: &str) {
-        self.stderr(&format!("{GREEN}{verb:>12}{RESET} {message}\n"));
+        self.stderr(&format!("{GREEN}{verb:>VERB$}{RESET} {}\n", filled(message, VERB + 1, VERB + 1, self.width)));
     }
 
     /// Like [`Self::status`], for what is less than an error.
     pub(crate) fn warning(&self, message: &str) {
-        self.stderr(&wrapped("warning", "\x1b[1;33m", message));
+        self.stderr(&labelled("warning", "\x1b[1;33m", message, self.width));
     }
 
     /// Text that has its own line ends and colours. Colours are dropped where stderr is no terminal.
@@ -58,7 +71,7 @@ impl Ui {
     }
 
     pub(crate) fn log(&self, line: &LogLine) {
-        self.stderr(&format!("{}\n", coloured_log_line(line)));
+        self.stderr(&format!("{}\n", coloured(line, &log_line(line))));
     }
 
     /// A line of data.
@@ -66,8 +79,11 @@ impl Ui {
         stdout(&format!("{line}\n"));
     }
 
-    pub(crate) fn log_data(&self, line: &LogLine) {
-        stdout(&format!("{}\n", coloured_log_line(line)));
+    /// A line of the app's log, with the deployment that wrote it; `remark` says what became of that one.
+    pub(crate) fn log_data(&self, line: &LogLine, remark: Option<&str>) {
+        let remark = remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
+        let deployment = format!("{:SHORT_ID$}{remark} ", short_id(&line.deployment));
+        stdout(&format!("{}\n", coloured(line, &log_line_of(line, &deployment))));
     }
 
     /// A document of data, on one line.
@@ -79,12 +95,15 @@ impl Ui {
 
     /// The end of a command that failed.
     pub(crate) fn error(&self, error: &Error) {
-        let mut text = wrapped("error", RED, &error.to_string());
+        let mut text = labelled("error", RED, &error.to_string(), self.width);
         for line in error.details() {
             text.push_str(&format!("  {line}\n"));
         }
         if let Some(hint) = error.hint() {
-            text.push_str(&wrapped("hint", CYAN, &hint));
+            text.push_str(&labelled("hint", CYAN, &hint, self.width));
+        }
+        if let Some(note) = error.note() {
+            text.push_str(&labelled("note", CYAN, &note, self.width));
         }
         self.stderr(&text);
         if self.is_json() {
@@ -105,7 +124,9 @@ impl Ui {
         // A bar would be drawn again behind the question.
         let _ = self.bars.clear();
         self.bars.set_draw_target(ProgressDrawTarget::hidden());
-        self.stderr(question);
+        // The last word is followed by the answer, with a space between.
+        let lines: Vec<_> = question.split('\n').map(|line| filled(line, 0, 0, self.width)).collect();
+        self.stderr(&lines.join("\n"));
         let mut answer = String::new();
         let read = io::stdin().read_line(&mut answer);
         self.bars.set_draw_target(ProgressDrawTarget::stderr());
@@ -130,7 +151,8 @@ impl Ui {
     }
 
     pub(crate) fn compile(&self, total: u64) -> Bar {
-        self.bar("Compiling", "{prefix:>12.bold.green} [{bar:28}] {pos}/{len} {wide_msg}", total)
+        // cargo's steps: a crate with a build script has several.
+        self.bar("Compiling", "{prefix:>12.bold.green} [{bar:28}] {pos}/{len} steps: {wide_msg}", total)
     }
 
     fn bar(&self, verb: &'static str, template: &str, total: u64) -> Bar {
@@ -189,18 +211,27 @@ fn stdout(text: &str) {
 
 /// One line of a log: time, level, source, message.
 pub(crate) fn log_line(line: &LogLine) -> String {
-    let target = if line.target.is_empty() { String::new() } else { format!("{}: ", line.target) };
-    format!("{} {:5} {:8} {target}{}", time(line.time_ms), level(line.level), source(line.source), line.message)
+    log_line_of(line, "")
 }
 
-fn coloured_log_line(line: &LogLine) -> String {
+fn log_line_of(line: &LogLine, deployment: &str) -> String {
+    let target = if line.target.is_empty() { String::new() } else { format!("{}: ", line.target) };
+    format!("{} {deployment}{:5} {:8} {target}{}", time(line.time_ms), level(line.level), source(line.source), line.message)
+}
+
+/// The end of a deployment's id: enough to tell those of a project apart, and taken by `logs --deployment`.
+pub(crate) fn short_id(id: &str) -> &str {
+    id.char_indices().nth_back(SHORT_ID - 1).map_or(id, |(start, _)| &id[start..])
+}
+
+fn coloured(line: &LogLine, text: &str) -> String {
     let colour = match line.level {
         LogLevel::Error => RED,
         LogLevel::Warn => "\x1b[33m",
         LogLevel::Info => "",
         LogLevel::Debug | LogLevel::Trace => "\x1b[2m",
     };
-    format!("{colour}{}{RESET}", log_line(line))
+    if colour.is_empty() { text.to_owned() } else { format!("{colour}{text}{RESET}") }
 }
 
 /// RFC 3339 in UTC with milliseconds.
@@ -229,33 +260,60 @@ fn source(source: LogSource) -> &'static str {
 }
 
 /// `label: text`, wrapped. Lines that begin with a space are code and stay as they are.
-fn wrapped(label: &str, colour: &str, text: &str) -> String {
+fn labelled(label: &str, colour: &str, text: &str, width: Option<usize>) -> String {
     let mut out = format!("{colour}{label}{RESET}: ");
-    let mut column = label.len() + 2;
     for (number, line) in text.lines().enumerate() {
         if number > 0 {
             out.push_str("\n  ");
-            column = 2;
         }
-        if line.starts_with(' ') {
-            out.push_str(line);
-            continue;
-        }
-        for (index, word) in line.split(' ').enumerate() {
-            let length = word.chars().count();
-            if index > 0 && column + 1 + length > WIDTH {
-                out.push_str("\n  ");
-                column = 2;
-            } else if index > 0 {
-                out.push(' ');
-                column += 1;
-            }
-            out.push_str(word);
-            column += length;
-        }
+        let column = if number > 0 { 2 } else { label.len() + 2 };
+        out.push_str(&if line.starts_with(' ') { line.to_owned() } else { filled(line, column, 2, width) });
     }
     out.push('\n');
     out
+}
+
+/// Text that begins in this column, broken between words where it would pass the width; the further lines are indented.
+/// What stands between backticks is not broken: a command is to be copied as it is.
+fn filled(text: &str, mut column: usize, indent: usize, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut out = String::new();
+    for (index, word) in words(text).into_iter().enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > width {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if index > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
+}
+
+/// What stands between spaces, but for those between backticks.
+fn words(text: &str) -> Vec<&str> {
+    let (mut words, mut start, mut in_code) = (Vec::new(), 0, false);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '`' => in_code = !in_code,
+            ' ' if !in_code => {
+                words.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    // A backtick that nothing closes begins no code.
+    if in_code {
+        words.extend(text[start..].split(' '));
+    } else {
+        words.push(&text[start..]);
+    }
+    words
 }
 
 /// `1.2 MiB`.
@@ -270,10 +328,30 @@ mod tests {
     #[test]
     fn long_text_is_wrapped_and_code_is_not() {
         let text = format!("{}\n  shuttle-service = {{ path = \"{}\" }}", "word ".repeat(30).trim(), "x".repeat(90));
-        let out = wrapped("error", "", &text);
+        let out = labelled("error", "", &text, Some(WIDTH));
         let code = out.lines().last().unwrap();
         assert!(code.starts_with("    shuttle-service = {") && code.len() > WIDTH);
         assert!(out.lines().filter(|line| line.contains("word")).all(|line| line.len() <= WIDTH + RESET.len()));
+        assert!(labelled("error", "", &text, None).lines().next().unwrap().len() > WIDTH, "nothing is wrapped for a pipe");
+    }
+
+    #[test]
+    fn a_command_is_never_broken() {
+        let command = "`cargo shuttle deploy -p one --name another-name-of-it`";
+        let text = format!("choose one of the packages of this workspace with {command}; or all of them");
+        let lines = filled(&text, 6, 2, Some(60));
+        assert_eq!(
+            lines,
+            format!("choose one of the packages of this workspace with\n  {command};\n  or all of them"),
+            "{lines}"
+        );
+        assert_eq!(words("a `b c` d`e"), ["a", "`b c`", "d`e"]);
+        assert_eq!(words("it`s a word"), ["it`s", "a", "word"]);
+    }
+
+    #[test]
+    fn the_short_id_is_the_end_of_it() {
+        assert_eq!((short_id("0193a7c2b1d45e6f7a8b"), short_id("d1"), short_id("")), ("6f7a8b", "d1", ""));
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl ClientError {
         }
     }
 
+    /// Whether an instance did not start.
+    pub(crate) fn is_failed_start(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error.code == ErrorCode::NotStarted)
+    }
+
     /// Whether the same request may succeed a moment later.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
@@ -163,9 +168,13 @@ impl Client {
         self.answer(self.request(Method::PATCH, url).timeout(ANSWER_TIMEOUT).json(change)).await
     }
 
-    pub(crate) async fn logs(&self, name: &ProjectName, tail: u32) -> Result<Vec<LogLine>, ClientError> {
-        let mut url = self.url(&["projects", name.as_str(), "logs"]);
-        url.query_pairs_mut().append_pair("tail", &tail.to_string());
+    pub(crate) async fn logs(
+        &self,
+        name: &ProjectName,
+        deployment: Option<&str>,
+        tail: u32,
+    ) -> Result<Vec<LogLine>, ClientError> {
+        let url = self.logs_url(name, deployment, tail, false);
         self.answer(self.request(Method::GET, url).timeout(ANSWER_TIMEOUT)).await
     }
 
@@ -191,9 +200,14 @@ impl Client {
         self.url(&["deployments", id, "events"])
     }
 
-    pub(crate) fn logs_url(&self, name: &ProjectName, tail: u32) -> Url {
+    pub(crate) fn logs_url(&self, name: &ProjectName, deployment: Option<&str>, tail: u32, follow: bool) -> Url {
         let mut url = self.url(&["projects", name.as_str(), "logs"]);
-        url.query_pairs_mut().append_pair("tail", &tail.to_string()).append_pair("follow", "true");
+        let mut query = url.query_pairs_mut();
+        query.append_pair("tail", &tail.to_string()).append_pair("follow", if follow { "true" } else { "false" });
+        if let Some(deployment) = deployment {
+            query.append_pair("deployment", deployment);
+        }
+        drop(query);
         url
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::try_unfold};
-use platform_wire::{BuildMode, Deployment, ProjectName};
+use platform_wire::{BuildMode, Deployment, Origin, ProjectName};
 use reqwest::{
     Body, Method, RequestBuilder, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
@@ -37,6 +37,10 @@ pub(crate) struct Upload {
     pub(crate) build: Option<BuildMode>,
     /// Whether it is built though the very same serves.
     pub(crate) force: bool,
+    /// Where it is from.
+    pub(crate) origin: Origin,
+    /// Whether it may replace what was deployed from elsewhere.
+    pub(crate) replace: bool,
 }
 
 /// What became of an upload.
@@ -75,6 +79,12 @@ impl Client {
         }
         if upload.force {
             url.query_pairs_mut().append_pair("force", "true");
+        }
+        if !upload.origin.is_unknown() {
+            url.query_pairs_mut().append_pair("origin", &upload.origin.to_query());
+        }
+        if upload.replace {
+            url.query_pairs_mut().append_pair("replace", "true");
         }
         let request = self
             .request(Method::POST, url)

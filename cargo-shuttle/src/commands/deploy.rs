@@ -2,24 +2,31 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use platform_wire::{BuildKind, BuildMode, Deployment, LaterBuild, ProjectName, ServiceKind, Serving};
+use cargo::{GlobalContext, core::Workspace};
+use platform_wire::{BuildKind, BuildMode, Deployment, LaterBuild, Origin, ProjectName, ServiceKind, Serving};
 use serde_json::{Value, json};
 
 use super::{
-    block_on, dry_run, interrupt,
-    send::{self, Latest},
+    block_on, dry_run,
+    interrupt::{self, is_yes},
+    send::{self, Known},
+    still,
 };
 use crate::{
     cli::{Deploy, Global},
     client::{Client, Sent, Upload},
     config,
-    error::Error,
+    error::{Error, OtherOrigin},
     pack::{self, Listed, PackError},
-    project::{self, Plan, ProjectError, SETTINGS_FILE, Secrets, Settings, git::Repo},
+    project::{
+        self, Needs, Plan, ProjectError, SETTINGS_FILE, Secrets, Settings,
+        git::{Change, ChangeKind, Repo},
+    },
     ui::{self, Ui},
 };
 
@@ -27,33 +34,54 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) name: ProjectName,
+    /// Whether the name was given just now, and is written to the settings.
+    is_named: bool,
     pub(super) plan: Plan,
     pub(super) secrets: Option<Secrets>,
 }
 
+/// A target that nothing on this side stands in the way of.
+struct Checked<'a> {
+    target: &'a Target,
+    known: Known,
+    origin: Origin,
+    /// Whether a project that is deployed from elsewhere may be replaced.
+    replace: bool,
+    listed: Listed,
+}
+
 pub(super) fn run(global: &Global, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
     let mut began = Instant::now();
-    let Prepared { targets, written } = prepare(arguments, ui)?;
+    let given: Option<ProjectName> = match &arguments.name {
+        Some(name) => Some(name.parse().map_err(ProjectError::from)?),
+        None => None,
+    };
+    let (context, manifest) = project::context(&arguments.select, ui)?;
+    let workspace = project::workspace(&context, &manifest)?;
+    let targets = prepare(&context, &workspace, given.as_ref(), arguments)?;
     if arguments.dry_run {
-        return dry_run::run(&targets, &written, arguments, ui);
+        return dry_run::run(&targets, arguments, ui);
     }
     let client = Client::new(&config::server(global)?)?;
     let mut checked = Vec::new();
     for target in &targets {
         // Before anything is packed: a server that is not there, or refuses the key, need not be sent everything first.
-        let latest = block_on(send::greet(&client, &target.name))?;
+        let known = block_on(send::greet(&client, &target.name))?;
         let listed = pack::list(&target.plan)?;
         if !arguments.allow_dirty {
-            check_committed(&target.plan, &listed, &written)?;
+            check_committed(target, &listed)?;
         }
-        checked.push((target, latest, listed));
+        let origin = project::origin(&target.plan.package_root);
+        let replace = may_replace(target, &known, &origin, arguments, ui)?;
+        checked.push(Checked { target, known, origin, replace, listed });
     }
+    lock(&workspace, &mut checked, ui)?;
     let mut done = Vec::new();
-    for (index, (target, latest, listed)) in checked.iter().enumerate() {
+    for (index, checked) in checked.iter().enumerate() {
         if arguments.workspace {
-            ui.status("Deploying", &format!("{} ({} of {})", target.plan.package, index + 1, targets.len()));
+            ui.status("Deploying", &format!("{} ({} of {})", checked.target.plan.package, index + 1, targets.len()));
         }
-        match one(&client, target, latest, listed, began, arguments, ui) {
+        match one(&client, checked, began, arguments, ui) {
             Ok(document) => done.push(document),
             Err(error) if arguments.workspace => {
                 let left = targets[index + 1..].iter().map(|target| target.plan.package.clone()).collect();
@@ -65,6 +93,44 @@ pub(super) fn run(global: &Global, arguments: &Deploy, ui: &Ui) -> Result<(), Er
     }
     print_json(done, arguments, ui);
     Ok(())
+}
+
+/// Makes the lockfile, now that nothing refuses the project any more.
+fn lock(workspace: &Workspace<'_>, checked: &mut [Checked<'_>], ui: &Ui) -> Result<(), Error> {
+    for (index, one) in checked.iter_mut().enumerate() {
+        let lockfile = &one.target.plan.lockfile;
+        if lockfile.needs == Needs::Nothing {
+            continue;
+        }
+        // Packages of a workspace share it.
+        if index == 0 {
+            lockfile.write(workspace)?;
+        }
+        if index == 0 && lockfile.needs == Needs::Making {
+            let path = lockfile.path.display();
+            ui.status("Locked", &format!("dependencies in {path}; commit this file, so that they stay the same"));
+        }
+        one.listed.files.insert(lockfile.path.clone());
+    }
+    Ok(())
+}
+
+/// Whether the project may be replaced where it is deployed from elsewhere. Asks, if somebody can answer.
+fn may_replace(target: &Target, known: &Known, origin: &Origin, arguments: &Deploy, ui: &Ui) -> Result<bool, Error> {
+    if arguments.yes || arguments.name.is_some() {
+        return Ok(true);
+    }
+    if known.origin.is_same(origin) {
+        return Ok(false);
+    }
+    let other = OtherOrigin { project: target.name.clone(), was: known.origin.to_string(), is: origin.to_string() };
+    let question = format!("{}.\nReplace it by what is here? [y/N] ", Error::from(other.clone()));
+    let answer = ui.ask(&question).map_err(|source| Error::Io { what: "cannot read the answer", source })?;
+    match answer {
+        Some(answer) if is_yes(&answer) => Ok(true),
+        Some(_) => Err(Error::Aborted("nothing was deployed".to_owned())),
+        None => Err(other.into()),
+    }
 }
 
 /// With `--workspace` an array, however many there are.
@@ -80,24 +146,20 @@ pub(super) fn print_json(mut documents: Vec<Value>, arguments: &Deploy, ui: &Ui)
 }
 
 /// Packs, uploads and follows; what there is to print in JSON.
-fn one(
-    client: &Client,
-    target: &Target,
-    latest: &Latest,
-    listed: &Listed,
-    began: Instant,
-    arguments: &Deploy,
-    ui: &Ui,
-) -> Result<Value, Error> {
-    let Target { name, plan, secrets } = target;
+fn one(client: &Client, checked: &Checked<'_>, began: Instant, arguments: &Deploy, ui: &Ui) -> Result<Value, Error> {
+    let Checked { target, known, origin, replace, listed } = checked;
+    let Target { name, plan, secrets, .. } = target;
     say_secrets(target, ui);
     let packed = pack::pack(plan, &listed.files)?;
     ui.status("Packed", &format!("{} ({} files, {})", plan.package, packed.entries, ui::bytes(packed.size)));
     block_on(async {
         let secrets = send::secrets(client, name, secrets.as_ref()).await?;
         let build = arguments.build.map(BuildMode::from).or(plan.mode);
-        let upload = Upload { archive: packed.file.clone(), size: packed.size, secrets, build, force: arguments.force };
-        let deployment = match send::upload(client, name, &upload, &packed.digest, latest, ui).await? {
+        let (archive, size, force) = (packed.file.clone(), packed.size, arguments.force);
+        let upload = Upload { archive, size, secrets, build, force, origin: origin.clone(), replace: *replace };
+        let sent = send::upload(client, name, &upload, &packed.digest, &known.latest, ui).await?;
+        write_texts(target, ui);
+        let deployment = match sent {
             Sent::New(deployment) => deployment,
             Sent::Unchanged(deployment) => return Ok(unchanged(&deployment, arguments, ui)),
         };
@@ -110,7 +172,10 @@ fn one(
             return Ok(document);
         }
         let patience = Duration::from_secs(arguments.reconnect.seconds);
-        let url = interrupt::follow(client, &deployment.id, patience, ui).await?;
+        let url = match interrupt::follow(client, &deployment.id, patience, ui).await {
+            Ok(url) => url,
+            Err(error) => return Err(still::told(client, name, error).await),
+        };
         if !ui.is_json() {
             let seconds = began.elapsed().as_secs_f64();
             let serving = client.project(name).await.ok().and_then(|project| project.serving);
@@ -119,6 +184,21 @@ fn one(
         }
         Ok(json!({ "id": deployment.id, "project": name, "state": "deployed", "url": url, "unchanged": false }))
     })
+}
+
+/// Writes what was sent already as it stands here from now on: the project's name in its settings.
+fn write_texts(target: &Target, ui: &Ui) {
+    for (path, text) in &target.plan.texts {
+        match fs::write(path, text) {
+            Ok(()) => ui.status("Named", &format!("{} from now on, in {SETTINGS_FILE}", target.name)),
+            // The upload has its name; only the next command would look for another.
+            Err(error) => ui.warning(&format!(
+                "the name could not be written to {}: {error}\nwrite there `name = \"{}\"`, or add `--name {1}` to every command",
+                path.display(),
+                target.name
+            )),
+        }
+    }
 }
 
 /// What a user might not expect of what is live now.
@@ -150,50 +230,35 @@ fn unchanged(deployment: &Deployment, arguments: &Deploy, ui: &Ui) -> Value {
     document
 }
 
-struct Prepared {
-    targets: Vec<Target>,
-    /// Files that this very command has written.
-    written: BTreeSet<PathBuf>,
-}
-
-/// Everything that is found out without the server. A dry run writes nothing.
-fn prepare(arguments: &Deploy, ui: &Ui) -> Result<Prepared, Error> {
-    let given: Option<ProjectName> = match &arguments.name {
-        Some(name) => Some(name.parse().map_err(ProjectError::from)?),
-        None => None,
-    };
-    let (context, manifest) = project::context(&arguments.select, ui)?;
-    let workspace = project::workspace(&context, &manifest)?;
-    let all = if arguments.workspace {
-        project::locate_all(&workspace)?
-    } else {
-        vec![project::locate(&workspace, &arguments.select)?]
-    };
-    let mut prepared = Prepared { targets: Vec::new(), written: BTreeSet::new() };
+/// Everything that is found out without the server. Writes nothing.
+fn prepare(
+    context: &GlobalContext,
+    workspace: &Workspace<'_>,
+    given: Option<&ProjectName>,
+    arguments: &Deploy,
+) -> Result<Vec<Target>, Error> {
+    let all =
+        if arguments.workspace { project::locate_all(workspace)? } else { vec![project::locate(workspace, &arguments.select)?] };
+    let mut targets: Vec<Target> = Vec::new();
     for located in all {
-        let plan = project::plan(&context, &workspace, &located, arguments.dry_run)?;
-        if let Some(lockfile) = plan.new_lockfile.as_ref().filter(|_| !arguments.dry_run) {
-            ui.status("Locked", &format!("dependencies in {}; commit this file, so that they stay the same", lockfile.display()));
-            prepared.written.insert(lockfile.clone());
-        }
-        let name = match &given {
+        let mut plan = project::plan(context, workspace, &located)?;
+        let name = match given {
             Some(name) => name.clone(),
             None => located.name?,
         };
-        if let Some(name) = given.as_ref().filter(|_| !arguments.dry_run) {
-            if Settings::set_name(located.package.root(), name)? {
-                ui.status("Named", &format!("{name} from now on, in {SETTINGS_FILE}"));
-            }
-            prepared.written.insert(plan.package_root.join(SETTINGS_FILE));
+        if let Some(name) = given
+            && let Some(text) = Settings::with_name(located.package.root(), name)?
+        {
+            plan.texts.insert(plan.package_root.join(SETTINGS_FILE), text);
         }
-        if let Some(other) = prepared.targets.iter().find(|target| target.name == name) {
+        if let Some(other) = targets.iter().find(|target| target.name == name) {
             let packages = [other.plan.package.clone(), plan.package];
             return Err(ProjectError::SameName { name, packages }.into());
         }
         let secrets = Secrets::find(arguments.secrets.as_deref(), &plan.package_root, &plan.workspace_root)?;
-        prepared.targets.push(Target { name, plan, secrets });
+        targets.push(Target { name, is_named: given.is_some(), plan, secrets });
     }
-    Ok(prepared)
+    Ok(targets)
 }
 
 /// How many secrets there are and where they are from, never more of them.
@@ -217,23 +282,40 @@ pub(super) fn say_secrets(target: &Target, ui: &Ui) {
     }
 }
 
-/// Refuses files that are sent and not committed, but for those that this very command has written.
-pub(super) fn check_committed(plan: &Plan, listed: &Listed, written: &BTreeSet<PathBuf>) -> Result<(), Error> {
+/// Refuses files that are sent and not committed, but for those that this very command writes.
+pub(super) fn check_committed(target: &Target, listed: &Listed) -> Result<(), Error> {
+    let plan = &target.plan;
+    let settings = plan.package_root.join(SETTINGS_FILE);
     let mut dirty = BTreeSet::new();
     // The workspace's root speaks for the packages below it, unless they are repositories of their own.
     let apart = |folder: &&Path| !folder.starts_with(&plan.workspace_root) || folder.join(".git").exists();
     let folders: BTreeSet<&Path> = plan.folders.iter().map(PathBuf::as_path).filter(apart).collect();
     for folder in folders.into_iter().chain([plan.workspace_root.as_path()]) {
         let Some(repo) = Repo::around(folder)? else { continue };
-        dirty.extend(repo.uncommitted()?.into_iter().filter(|file| {
+        let changes = repo.uncommitted()?;
+        dirty.extend(changes.into_iter().filter(|Change { path, kind }| match kind {
+            ChangeKind::Submodule => listed.has_below(path),
             // A file that is gone cannot be sent, and its absence is a change of the project all the same.
-            let is_missing = !file.exists() && listed.covers(file);
-            !written.contains(file) && (listed.files.contains(file) || is_missing)
+            ChangeKind::File => {
+                let is_missing = !path.exists() && listed.covers(path);
+                !(target.is_named && *path == settings) && (listed.files.contains(path) || is_missing)
+            }
         }));
+        // It is about to be written anew.
+        let lockfile = &plan.lockfile;
+        if lockfile.needs == Needs::Update && repo.tracked()?.contains(&lockfile.path) {
+            dirty.insert(Change { path: lockfile.path.clone(), kind: ChangeKind::File });
+        }
     }
     if dirty.is_empty() {
         return Ok(());
     }
-    let shown = |file: &PathBuf| file.strip_prefix(&plan.workspace_root).unwrap_or(file).display().to_string();
+    let shown = |change: &Change| {
+        let path = change.path.strip_prefix(&plan.workspace_root).unwrap_or(&change.path).display();
+        match change.kind {
+            ChangeKind::File => path.to_string(),
+            ChangeKind::Submodule => format!("{path} (a submodule at another commit than the recorded one)"),
+        }
+    };
     Err(PackError::Git(ProjectError::Dirty { files: dirty.iter().map(shown).collect() }).into())
 }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use platform_wire::{Deployment, ErrorCode, FailureKind, ProjectName, State};
 
-use super::{block_on, project_name};
+use super::{block_on, project_name, still};
 use crate::{
     cli::{self, Cancel, Global, List},
     client::{Client, ClientError},
@@ -29,9 +29,7 @@ fn list(global: &Global, arguments: &List, ui: &Ui) -> Result<(), Error> {
     } else if deployments.is_empty() {
         ui.status("Nothing", "was deployed yet");
     } else {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        lines(&deployments, now).iter().for_each(|line| ui.data(line));
+        lines(&deployments, now_ms()).iter().for_each(|line| ui.data(line));
     }
     Ok(())
 }
@@ -46,7 +44,9 @@ fn cancel(global: &Global, arguments: &Cancel, ui: &Ui) -> Result<(), Error> {
     if ui.is_json() {
         ui.json(&cancelled);
     } else {
-        ui.status("Cancelled", &format!("deployment {} of {}; what served before still serves", cancelled.id, cancelled.project));
+        let serves = block_on(async { Ok(still::serves(&client, &cancelled.project).await) })?;
+        let serves = serves.map(|serves| format!("; {serves}")).unwrap_or_default();
+        ui.status("Cancelled", &format!("deployment {} of {}{serves}", cancelled.id, cancelled.project));
     }
     Ok(())
 }
@@ -55,6 +55,11 @@ fn newest_under_way(client: &Client, project: ProjectName) -> Result<String, Err
     let deployments = block_on(async { Ok(client.deployments(&project).await?) })?;
     let found = under_way(&deployments).map(|deployment| deployment.id.clone());
     found.ok_or(Error::NothingUnderWay { project })
+}
+
+pub(super) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(now).unwrap_or(u64::MAX)
 }
 
 /// A deployment that is not there is no reason to deploy.
@@ -83,7 +88,18 @@ fn under_way(deployments: &[Deployment]) -> Option<&Deployment> {
     })
 }
 
-/// A table: id, state, age, reason.
+/// A table: its columns are as wide as what stands in them.
+pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let line = |row: &[String; COLUMNS]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// id, state, age, reason.
 fn lines(deployments: &[Deployment], now_ms: u64) -> Vec<String> {
     let row = |deployment: &Deployment| {
         let age = age(now_ms.saturating_sub(deployment.created_at_ms) / 1000);
@@ -92,15 +108,11 @@ fn lines(deployments: &[Deployment], now_ms: u64) -> Vec<String> {
     };
     let header = ["ID", "STATE", "AGE", "FAILURE"].map(str::to_owned);
     let rows: Vec<[String; 4]> = std::iter::once(header).chain(deployments.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let (id, state, age) = (width(0), width(1), width(2));
-    let line =
-        |row: &[String; 4]| format!("{:id$}  {:state$}  {:age$}  {}", row[0], row[1], row[2], row[3]).trim_end().to_owned();
-    rows.iter().map(line).collect()
+    table(&rows)
 }
 
 /// One word. What was given up did not fail.
-fn state(deployment: &Deployment) -> &'static str {
+pub(super) fn state(deployment: &Deployment) -> &'static str {
     match (deployment.state, deployment.failure.as_ref().map(|failure| failure.kind)) {
         (State::Error, Some(FailureKind::Cancelled)) => "cancelled",
         (State::Error, Some(FailureKind::Superseded)) => "superseded",
@@ -110,7 +122,7 @@ fn state(deployment: &Deployment) -> &'static str {
 }
 
 /// In the largest unit of which there is one.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

@@ -1,9 +1,6 @@
 //! `deploy --dry-run`: what would be sent, without a server, and without writing anything.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -12,23 +9,23 @@ use crate::{
     cli::Deploy,
     error::Error,
     pack,
-    project::differences,
+    project::{Needs, differences},
     ui::{self, Ui},
 };
 
-pub(super) fn run(targets: &[Target], written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
+pub(super) fn run(targets: &[Target], arguments: &Deploy, ui: &Ui) -> Result<(), Error> {
     let mut documents = Vec::new();
     for (index, target) in targets.iter().enumerate() {
         if arguments.workspace {
             ui.status("Package", &format!("{} ({} of {})", target.plan.package, index + 1, targets.len()));
         }
-        documents.push(one(target, written, arguments, ui)?);
+        documents.push(one(target, arguments, ui)?);
     }
     print_json(documents, arguments, ui);
     Ok(())
 }
 
-fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui) -> Result<Value, Error> {
+fn one(target: &Target, arguments: &Deploy, ui: &Ui) -> Result<Value, Error> {
     let plan = &target.plan;
     say_secrets(target, ui);
     let shown = |path: &Path| path.strip_prefix(&plan.workspace_root).unwrap_or(path).display().to_string();
@@ -54,15 +51,17 @@ fn one(target: &Target, written: &BTreeSet<PathBuf>, arguments: &Deploy, ui: &Ui
     for (path, reason) in &listed.left_out {
         ui.status("Left out", &format!("{}, which {}", shown(path), reason.text()));
     }
-    if let Some(lockfile) = &plan.new_lockfile {
-        ui.status("Lockfile", &format!("{} would be made, and sent", shown(lockfile)));
+    match plan.lockfile.needs {
+        Needs::Nothing => {}
+        Needs::Making => ui.status("Lockfile", &format!("{} would be made, and sent", shown(&plan.lockfile.path))),
+        Needs::Update => ui.status("Lockfile", &format!("{} would be brought up to date", shown(&plan.lockfile.path))),
     }
     let differences = differences(plan);
     for difference in &differences {
         ui.warning(difference);
     }
     if !arguments.allow_dirty
-        && let Err(error) = check_committed(plan, &listed, written)
+        && let Err(error) = check_committed(target, &listed)
     {
         ui.warning(&format!("this would be refused: {error}\n{}", error.hint().unwrap_or_default()));
     }

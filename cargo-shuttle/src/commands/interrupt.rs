@@ -71,12 +71,16 @@ async fn wants_to_cancel(ui: &Ui) -> bool {
     let ui = ui.clone();
     // A thread of its own: the runtime would wait at its end for one of its own that still reads.
     thread::spawn(move || answered.send(ui.ask("\ncancel the deployment? [y/N] ")));
-    answer.await.is_ok_and(|answer| is_yes(&answer))
+    answer.await.is_ok_and(|answer| is_wanted(&answer))
 }
 
 /// Whatever is no yes leaves the deployment: the end of stdin, an error, another word.
-fn is_yes(answer: &io::Result<Option<String>>) -> bool {
-    matches!(answer, Ok(Some(word)) if ["y", "yes"].contains(&word.to_lowercase().as_str()))
+fn is_wanted(answer: &io::Result<Option<String>>) -> bool {
+    matches!(answer, Ok(Some(word)) if is_yes(word))
+}
+
+pub(super) fn is_yes(word: &str) -> bool {
+    ["y", "yes"].contains(&word.to_lowercase().as_str())
 }
 
 #[cfg(test)]
@@ -85,10 +89,10 @@ mod tests {
 
     #[test]
     fn only_a_yes_is_one() {
-        let is_yes = |word: &str| is_yes(&Ok(Some(word.to_owned())));
+        let is_yes = |word: &str| is_wanted(&Ok(Some(word.to_owned())));
         assert!(["y", "Y", "yes", "Yes"].into_iter().all(is_yes));
         assert!(!["", "n", "no", "yy", "what"].into_iter().any(is_yes));
-        assert!(!super::is_yes(&Ok(None)));
-        assert!(!super::is_yes(&Err(io::Error::other("gone"))));
+        assert!(!is_wanted(&Ok(None)));
+        assert!(!is_wanted(&Err(io::Error::other("gone"))));
     }
 }

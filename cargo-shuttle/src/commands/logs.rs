@@ -1,10 +1,10 @@
 //! `logs`: the last lines, and with `--follow` every new one.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use platform_wire::LogLine;
+use platform_wire::{Deployment, LogLine, ProjectName, State};
 
-use super::{block_on, interruptible, project_name};
+use super::{block_on, deployment, interruptible, project_name};
 use crate::{
     cli::{Global, Logs},
     client::Client,
@@ -17,23 +17,32 @@ use crate::{
 pub(super) fn run(global: &Global, arguments: &Logs, ui: &Ui) -> Result<(), Error> {
     let name = project_name(&arguments.project, ui)?;
     let client = Client::new(&config::server(global)?)?;
+    let only = arguments.deployment.as_deref();
     if arguments.follow {
-        let url = client.logs_url(&name, arguments.tail);
+        let url = client.logs_url(&name, only, arguments.tail, true);
         let patience = Duration::from_secs(arguments.reconnect.seconds);
-        return block_on(interruptible(Following::Logs, follow(Follow::new(&client, url, patience), ui)));
+        let remarks = Remarks::new(&client, &name);
+        return block_on(interruptible(Following::Logs, follow(Follow::new(&client, url, patience), remarks, ui)));
     }
-    let lines = block_on(async { Ok(client.logs(&name, arguments.tail).await?) })?;
-    if ui.is_json() {
-        ui.json(&lines);
-    } else if lines.is_empty() {
-        ui.status("Nothing", "was logged yet");
-    } else {
-        lines.iter().for_each(|line| ui.log_data(line));
-    }
-    Ok(())
+    block_on(async {
+        let lines = client.logs(&name, only, arguments.tail).await?;
+        if ui.is_json() {
+            ui.json(&lines);
+            return Ok(());
+        }
+        if lines.is_empty() {
+            let by = only.map(|id| format!(" by deployment {id}")).unwrap_or_default();
+            ui.status("Nothing", &format!("was logged yet{by}"));
+        }
+        let mut remarks = Remarks::new(&client, &name);
+        for line in &lines {
+            ui.log_data(line, remarks.of(&line.deployment).await);
+        }
+        Ok(())
+    })
 }
 
-async fn follow(mut follow: Follow<'_>, ui: &Ui) -> Result<(), Error> {
+async fn follow(mut follow: Follow<'_>, mut remarks: Remarks<'_>, ui: &Ui) -> Result<(), Error> {
     loop {
         match follow.next().await {
             Ok(Next::Event(data)) => {
@@ -42,7 +51,7 @@ async fn follow(mut follow: Follow<'_>, ui: &Ui) -> Result<(), Error> {
                 if ui.is_json() {
                     ui.json(&line);
                 } else {
-                    ui.log_data(&line);
+                    ui.log_data(&line, remarks.of(&line.deployment).await);
                 }
             }
             Ok(Next::Disconnected) => {}
@@ -50,4 +59,32 @@ async fn follow(mut follow: Follow<'_>, ui: &Ui) -> Result<(), Error> {
             Err(FollowError::Client(error)) => return Err(error.into()),
         }
     }
+}
+
+/// What is said of the deployments whose lines are printed: those that came to nothing.
+struct Remarks<'a> {
+    client: &'a Client,
+    project: &'a ProjectName,
+    /// As the server told it last. A deployment that it does not list is not asked for again.
+    known: HashMap<String, Option<&'static str>>,
+}
+
+impl<'a> Remarks<'a> {
+    fn new(client: &'a Client, project: &'a ProjectName) -> Self {
+        Self { client, project, known: HashMap::new() }
+    }
+
+    async fn of(&mut self, id: &str) -> Option<&'static str> {
+        if !self.known.contains_key(id) {
+            self.known.insert(id.to_owned(), None);
+            // A project that was deleted, or a server that is busy: the lines are what was asked for.
+            let deployments = self.client.deployments(self.project).await.unwrap_or_default();
+            self.known.extend(deployments.iter().map(|deployment| (deployment.id.clone(), remark(deployment))));
+        }
+        self.known[id]
+    }
+}
+
+fn remark(deployment: &Deployment) -> Option<&'static str> {
+    (deployment.state == State::Error).then(|| deployment::state(deployment))
 }

@@ -8,9 +8,11 @@ mod env;
 mod interrupt;
 mod login;
 mod logs;
+mod project;
 mod restart;
 mod send;
 mod status;
+mod still;
 mod watch;
 
 use std::future::Future;
@@ -20,13 +22,14 @@ use platform_wire::ProjectName;
 use crate::{
     cli::{Cli, Command, Name},
     error::{Error, Following},
-    project,
+    project as package,
     ui::Ui,
 };
 
 pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<(), Error> {
     match cli.command {
         Command::Deploy(arguments) => deploy::run(&cli.global, &arguments, ui),
+        Command::Project(arguments) => project::run(&cli.global, &arguments, ui),
         Command::Deployment(arguments) => deployment::run(&cli.global, &arguments, ui),
         Command::Status(arguments) => status::run(&cli.global, &arguments, ui),
         Command::Restart(arguments) => restart::run(&cli.global, &arguments, ui),
@@ -45,9 +48,9 @@ fn project_name(name: &Name, ui: &Ui) -> Result<ProjectName, Error> {
             hint: Some("give the name that the project was deployed under".to_owned()),
         });
     }
-    let (context, manifest) = project::context(&name.select, ui)?;
-    let workspace = project::workspace(&context, &manifest)?;
-    Ok(project::locate(&workspace, &name.select)?.name?)
+    let (context, manifest) = package::context(&name.select, ui)?;
+    let workspace = package::workspace(&context, &manifest)?;
+    Ok(package::locate(&workspace, &name.select)?.name?)
 }
 
 /// Runs a request. cargo's types stay on this thread, so there is one.

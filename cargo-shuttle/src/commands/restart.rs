@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use platform_wire::{BuildKind, LaterBuild, Project};
 
-use super::{block_on, interruptible, project_name};
+use super::{block_on, interruptible, project_name, still};
 use crate::{
     cli::{Global, Restart},
     client::Client,
@@ -17,7 +17,12 @@ pub(super) fn run(global: &Global, arguments: &Restart, ui: &Ui) -> Result<(), E
     let name = project_name(&arguments.project, ui)?;
     let client = Client::new(&config::server(global)?)?;
     let began = Instant::now();
-    let project = block_on(interruptible(Following::Restart, async { Ok(client.restart(&name).await?) }))?;
+    let project = block_on(async {
+        match interruptible(Following::Restart, async { Ok(client.restart(&name).await?) }).await {
+            Ok(project) => Ok(project),
+            Err(error) => Err(still::told(&client, &name, error).await),
+        }
+    })?;
     if ui.is_json() {
         ui.json(&project);
     } else {

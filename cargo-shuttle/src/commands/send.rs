@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use platform_wire::{Deployment, ErrorCode, ProjectName};
+use platform_wire::{Deployment, ErrorCode, Origin, ProjectName};
 use tokio::time::sleep;
 
 use super::interruptible;
@@ -22,15 +22,24 @@ const HOLD: Duration = Duration::from_millis(500);
 /// The newest deployment before this one, where the server said so.
 pub(super) type Latest = Option<Option<String>>;
 
+/// What the server knew of the project before.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) latest: Latest,
+    /// Where it was deployed from.
+    pub(super) origin: Origin,
+}
+
 /// Looks whether the server is there and takes the key.
-pub(super) async fn greet(client: &Client, name: &ProjectName) -> Result<Latest, Error> {
-    match client.project(name).await {
-        Ok(project) => Ok(Some(project.latest.map(|deployment| deployment.id))),
-        Err(ClientError::Refused { error, .. }) if error.code == ErrorCode::NotFound => Ok(Some(None)),
+pub(super) async fn greet(client: &Client, name: &ProjectName) -> Result<Known, Error> {
+    let (latest, origin) = match client.project(name).await {
+        Ok(project) => (Some(project.latest.map(|deployment| deployment.id)), project.origin),
+        Err(ClientError::Refused { error, .. }) if error.code == ErrorCode::NotFound => (Some(None), Origin::default()),
         // Trouble of which the upload will tell more.
-        Err(ClientError::Refused { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+        Err(ClientError::Refused { .. }) => (None, Origin::default()),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Known { latest, origin })
 }
 
 /// Sends the secrets, which are in place before the archive is; the id of the set. Where there are none to send, the

@@ -129,6 +129,7 @@ mod tests {
             }),
             resources: vec![Resource { name: "pool".into(), kind: "postgres".into() }],
             env: vec!["RUST_LOG".into(), "TZ".into()],
+            origin: platform_wire::Origin::default(),
         };
         assert_eq!(
             lines(&project),

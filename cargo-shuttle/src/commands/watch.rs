@@ -165,7 +165,7 @@ impl View<'_> {
         if self.step.is_none_or(|told| told < step) {
             self.step = Some(step);
             let total = total.map_or_else(|| "?".to_owned(), |total| total.to_string());
-            self.ui.status("Compiling", &format!("{done}/{total} {unit}"));
+            self.ui.status("Compiling", &format!("{done}/{total} steps: {unit}"));
         }
     }
 

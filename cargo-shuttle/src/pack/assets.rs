@@ -1,6 +1,9 @@
 //! `[build] assets` of `Shuttle.toml`: files of the package that git ignores and the app needs, like what a bundler made.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+};
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -16,12 +19,18 @@ pub(super) struct Assets {
 }
 
 impl Assets {
-    pub(super) fn new(root: &Path, pattern: &str) -> Result<Self, PackError> {
+    /// A pattern begins in the package's folder, and may lead by `../` into the folder of another one that is sent.
+    pub(super) fn new(package: &Path, others: &BTreeSet<PathBuf>, pattern: &str) -> Result<Self, PackError> {
         let bad = |why: String| PackError::BadAssets { pattern: pattern.to_owned(), why };
         let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
-        let plain: PathBuf = parts.iter().filter(|part| **part != Component::CurDir).collect();
-        if plain.as_os_str().is_empty() || plain.components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(bad("it has to lead to files within the folder of its Shuttle.toml".to_owned()));
+        let up = parts.iter().take_while(|part| **part == Component::ParentDir).count();
+        let plain: PathBuf = parts.iter().skip(up).filter(|part| **part != Component::CurDir).collect();
+        let root = package.ancestors().nth(up).unwrap_or(package);
+        let is_within = up == 0 || others.iter().any(|other| root.join(&plain).starts_with(other));
+        if plain.as_os_str().is_empty() || !is_within || plain.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(bad(
+                "it has to lead to files within the folder of its Shuttle.toml, or within that of a path dependency".to_owned(),
+            ));
         }
         let Some(text) = plain.to_str() else { return Err(bad("it is not UTF-8".to_owned())) };
         let glob = |text: &str| {
@@ -62,7 +71,7 @@ mod tests {
             ("data.bin", "/p/data.bin", "data.bin", "deep/data.bin"),
             ("**/*.wasm", "/p", "a/b.wasm", "a/b.js"),
         ] {
-            let assets = Assets::new(Path::new("/p"), pattern).unwrap();
+            let assets = Assets::new(Path::new("/p"), &BTreeSet::new(), pattern).unwrap();
             assert_eq!(assets.start(), Path::new(start));
             assert!(assets.matches(&Path::new("/p").join(matching)), "{pattern} and {matching}");
             assert!(!assets.matches(&Path::new("/p").join(other)), "{pattern} and {other}");
@@ -72,7 +81,18 @@ mod tests {
     #[test]
     fn patterns_that_lead_elsewhere_or_nowhere_are_refused() {
         for pattern in ["../x", "/etc/**", "a/../../b", "", "a[", "."] {
-            assert!(matches!(Assets::new(Path::new("/p"), pattern), Err(PackError::BadAssets { .. })), "{pattern}");
+            let refused = Assets::new(Path::new("/p"), &BTreeSet::new(), pattern);
+            assert!(matches!(refused, Err(PackError::BadAssets { .. })), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_may_lead_into_a_path_dependency_and_nowhere_else() {
+        let others = BTreeSet::from([PathBuf::from("/ws/dep")]);
+        let assets = |pattern| Assets::new(Path::new("/ws/app"), &others, pattern);
+        assert!(assets("../dep/tests/**").unwrap().matches(Path::new("/ws/dep/tests/a.rs")));
+        for pattern in ["../other/**", "../**", "../dep/../other/x", "../../etc"] {
+            assert!(matches!(assets(pattern), Err(PackError::BadAssets { .. })), "{pattern}");
         }
     }
 }

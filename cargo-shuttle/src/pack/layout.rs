@@ -52,6 +52,9 @@ impl Layout {
             };
             entries.insert(self.name(file)?, content);
         }
+        for (file, text) in &plan.texts {
+            entries.insert(self.name(file)?, Content::Text(text.clone()));
+        }
         for root in plan.foreign_roots.iter().filter(|root| !files.contains(*root)) {
             let text = self.edited(root, |text, folder| manifest::only_workspace(text, folder, &self.top))?;
             entries.insert(self.name(root)?, Content::Text(text));

@@ -16,6 +16,7 @@ use super::{
     PackError,
     assets::Assets,
     rules::{Reason, Rules, name},
+    spare,
     wanted::Wanted,
 };
 use crate::project::{Plan, git::Repo};
@@ -36,7 +37,13 @@ pub(crate) struct Listed {
 impl Listed {
     /// Whether a file of this path is sent, or would be if there was one.
     pub(crate) fn covers(&self, path: &Path) -> bool {
-        self.wanted.iter().any(|wanted| wanted.covers(path))
+        let is_left_out = || path.ancestors().any(|folder| self.left_out.contains_key(folder));
+        self.wanted.iter().any(|wanted| wanted.covers(path)) && !is_left_out()
+    }
+
+    /// Whether a file below this folder is sent.
+    pub(crate) fn has_below(&self, folder: &Path) -> bool {
+        self.files.range(folder.to_owned()..).next().is_some_and(|file| file.starts_with(folder))
     }
 }
 
@@ -64,6 +71,7 @@ pub(super) fn files(plan: &Plan) -> Result<Listed, PackError> {
         files.append(&mut listing.files);
         parts.push(wanted);
     }
+    spare::leave_out(plan, &mut files, &rules);
     for (folder, pattern) in &plan.assets {
         files.append(&mut assets(plan, folder, pattern, &rules)?);
     }
@@ -72,7 +80,7 @@ pub(super) fn files(plan: &Plan) -> Result<Listed, PackError> {
 
 /// Files that a package names, whatever git says of them.
 fn assets(plan: &Plan, folder: &Path, pattern: &str, rules: &Arc<Rules>) -> Result<BTreeSet<PathBuf>, PackError> {
-    let assets = Assets::new(folder, pattern)?;
+    let assets = Assets::new(folder, &plan.folders, pattern)?;
     let mut listing = Listing::new(rules, Ignore::Nothing);
     let real = fs::canonicalize(assets.start()).unwrap_or_else(|_| assets.start().to_owned());
     if let Some(reason) = rules.hides(&real, real.is_dir()) {
@@ -151,7 +159,7 @@ impl<'a> Listing<'a> {
             true
         });
         for entry in walk.build() {
-            let entry = entry.map_err(|error| PackError::List(error.to_string()))?;
+            let entry = entry.map_err(|error| PackError::walking(error, start))?;
             // The start itself is a folder, though it may be reached by a link.
             if entry.depth() > 0 && wanted.covers(entry.path()) {
                 self.entry(&entry, chain)?;

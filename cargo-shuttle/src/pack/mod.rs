@@ -8,6 +8,7 @@ mod list;
 mod manifest;
 mod paths;
 mod rules;
+mod spare;
 mod wanted;
 
 use std::{
@@ -21,14 +22,14 @@ use platform_wire::{ARCHIVE_FORMAT, ArchiveIndex};
 pub(crate) use archive::Packed;
 pub(crate) use list::Listed;
 
-use crate::project::{Plan, ProjectError, Repo, SETTINGS_FILE};
+use crate::project::{Plan, ProjectError, Repo, SETTINGS_FILE, unreadable_hint};
 
 /// The variable in which builds find the commit.
 const GIT_COMMIT: &str = "SHUTTLE_GIT_COMMIT";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PackError {
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("cannot write the archive in {}: {source}", folder.display())]
     Temp { folder: PathBuf, source: io::Error },
@@ -69,10 +70,34 @@ impl PackError {
                 Self::NoAssets { .. } => "make these files first, or take the pattern out",
                 Self::BadAssets { .. } => "write it like `static/generated/**`, relative to the package's folder",
                 Self::Git(error) => return error.hint(),
+                Self::Io { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+                    return Some(unreadable_hint(path));
+                }
                 Self::Io { .. } | Self::Manifest { .. } | Self::List(_) => return None,
             }
             .to_owned(),
         )
+    }
+
+    /// What a walk stumbled over; it names the path in one of the layers of its error.
+    fn walking(error: ignore::Error, start: &Path) -> Self {
+        let mut path = start.to_owned();
+        let mut inner = &error;
+        loop {
+            inner = match inner {
+                ignore::Error::WithPath { path: at, err } => {
+                    path.clone_from(at);
+                    err
+                }
+                ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => err,
+                _ => break,
+            };
+        }
+        let text = error.to_string();
+        match error.into_io_error() {
+            Some(source) => Self::Io { path, source },
+            None => Self::List(text),
+        }
     }
 
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {

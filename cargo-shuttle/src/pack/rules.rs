@@ -28,6 +28,8 @@ pub(crate) enum Reason {
     Built,
     Repository,
     OtherWorkspace,
+    /// Tests and the like of a path dependency.
+    Unread,
 }
 
 impl Reason {
@@ -37,6 +39,7 @@ impl Reason {
             Self::Built => "is built, not written",
             Self::Repository => "is the repository's own",
             Self::OtherWorkspace => "is a workspace of its own",
+            Self::Unread => "no build of that dependency reads",
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Finds the package that a command is about, and checks that it can be deployed. Reads manifests and sources through the
-//! `cargo` library; never sends anything and, but for a missing lockfile, never writes.
+//! `cargo` library; never sends anything, and writes nothing but a lockfile, when it is told to.
 
 mod advice;
 mod detect;
@@ -7,6 +7,7 @@ mod differs;
 mod function;
 pub(crate) mod git;
 mod locate;
+mod origin;
 mod plan;
 mod problem;
 mod secrets;
@@ -15,8 +16,9 @@ mod settings;
 pub(crate) use differs::differences;
 pub(crate) use git::Repo;
 pub(crate) use locate::{cargo_path, context, locate, locate_all, workspace};
-pub(crate) use plan::{Plan, plan};
-pub(crate) use problem::ProjectError;
+pub(crate) use origin::origin;
+pub(crate) use plan::{Needs, PathDependency, Plan, plan};
+pub(crate) use problem::{ProjectError, unreadable_hint};
 pub(crate) use secrets::{Secrets, SecretsError};
 pub(crate) use settings::{FILE_NAME as SETTINGS_FILE, Settings, SettingsError};
 

@@ -1,8 +1,9 @@
-//! From a package to what has to be sent of it: which folders, which single files, which lockfile. The lockfile is made
-//! where there is none, as `cargo build` would.
+//! From a package to what has to be sent of it: which folders, which single files, which lockfile. Writes nothing: the
+//! lockfile that is missing, or that the manifests have left behind, is made once nothing stands in the way any more.
 
 use std::{
-    collections::BTreeSet,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -10,7 +11,7 @@ use std::{
 use cargo::{
     GlobalContext,
     core::{
-        FeatureValue, Package, PackageId, PackageSet, Resolve, Workspace, dependency::DepKind, find_workspace_root,
+        FeatureValue, Package, PackageId, PackageSet, Resolve, Target, Workspace, dependency::DepKind, find_workspace_root,
         profiles::Profiles,
     },
     ops,
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) package_root: PathBuf,
     /// Folders of packages, to be listed.
     pub(crate) folders: BTreeSet<PathBuf>,
+    /// Packages that are taken by path and are no members of the workspace: what only they themselves use is not sent.
+    pub(crate) dependencies: Vec<PathDependency>,
     /// Files that are sent whatever ignore rules say: manifests, lockfile, `.cargo/config.toml`, `rust-toolchain.toml`,
     /// sources outside of all folders.
     pub(crate) files: BTreeSet<PathBuf>,
@@ -61,17 +64,67 @@ pub(crate) struct Plan {
     pub(crate) mode: Option<BuildMode>,
     /// Folders that cargo builds into.
     pub(crate) build_folders: Vec<PathBuf>,
-    /// A lockfile that was made just now, or in a dry run would be.
-    pub(crate) new_lockfile: Option<PathBuf>,
+    pub(crate) lockfile: Lockfile,
+    /// Files of which another text is sent than the one on the disk, because it is written there when the server has taken it.
+    pub(crate) texts: BTreeMap<PathBuf, String>,
 }
 
-/// Checks the package and plans what is sent. A dry run makes no lockfile.
-pub(crate) fn plan(
-    context: &GlobalContext,
-    workspace: &Workspace<'_>,
-    located: &Located,
-    dry_run: bool,
-) -> Result<Plan, ProjectError> {
+/// A package of another workspace, or of none.
+#[derive(Debug)]
+pub(crate) struct PathDependency {
+    pub(crate) root: PathBuf,
+    /// Root files of targets that its manifest names: cargo wants some of them to be there, whether it builds them or not.
+    pub(crate) needed: BTreeSet<PathBuf>,
+    /// Whether it cannot be told which of its files a build reads.
+    pub(crate) reads_anything: bool,
+    /// `exclude` of its manifest.
+    pub(crate) exclude: Vec<String>,
+}
+
+/// The lockfile, and what it has to say.
+#[derive(Debug)]
+pub(crate) struct Lockfile {
+    pub(crate) path: PathBuf,
+    pub(crate) needs: Needs,
+    /// cargo may set its version while it writes it.
+    resolve: RefCell<Resolve>,
+}
+
+/// What a lockfile needs before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Nothing,
+    /// The manifests have changed since it was written.
+    Update,
+    /// There is none.
+    Making,
+}
+
+impl Lockfile {
+    fn of(workspace: &Workspace<'_>, resolve: Resolve) -> Result<Self, ProjectError> {
+        let path = workspace.lock_root().into_path_unlocked().join("Cargo.lock");
+        let needs = match fs::read_to_string(&path) {
+            Ok(text) if same_lines(&text, &cargo(ops::resolve_to_string(workspace, &resolve))?) => Needs::Nothing,
+            Ok(_) => Needs::Update,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Needs::Making,
+            Err(error) => return Err(ProjectError::read(&path, &error)),
+        };
+        Ok(Self { path, needs, resolve: RefCell::new(resolve) })
+    }
+
+    /// Writes it, as `cargo build` would.
+    pub(crate) fn write(&self, workspace: &Workspace<'_>) -> Result<(), ProjectError> {
+        cargo(ops::write_pkg_lockfile(workspace, &mut self.resolve.borrow_mut())).map(drop)
+    }
+}
+
+/// cargo leaves a lockfile with other line ends as it is.
+fn same_lines(one: &str, other: &str) -> bool {
+    one.lines().eq(other.lines())
+}
+
+/// Checks the package and plans what is sent.
+pub(crate) fn plan(context: &GlobalContext, workspace: &Workspace<'_>, located: &Located) -> Result<Plan, ProjectError> {
     let package = &located.package;
     check_dependency(workspace, package)?;
     let Built { crate_name, binary, required } = function::built(package)?;
@@ -79,16 +132,15 @@ pub(crate) fn plan(
     check_required(package, required, &located.settings)?;
     check_profile(workspace, located.settings.profile.as_deref())?;
 
-    let lockfile = workspace.lock_root().into_path_unlocked().join("Cargo.lock");
-    let is_new = !lockfile.exists();
-    let (packages, resolve) = cargo(ops::resolve_ws(workspace, dry_run))?;
+    // Without writing what it finds.
+    let (packages, resolve) = cargo(ops::resolve_ws(workspace, true))?;
     let sdk = check_resolved(&resolve, package)?;
 
     let mut folders: BTreeSet<PathBuf> = workspace.members().map(|member| member.root().to_owned()).collect();
     folders.extend(path_packages(&resolve));
     let mut files: BTreeSet<PathBuf> = folders.iter().map(|folder| folder.join("Cargo.toml")).collect();
     files.insert(workspace.root_manifest().to_owned());
-    files.insert(lockfile.clone());
+    files.insert(workspace.lock_root().into_path_unlocked().join("Cargo.lock"));
     let surroundings = surroundings(context, package.root(), workspace.root())?;
     files.extend(surroundings.iter().cloned());
     // `cargo sqlx prepare --workspace` puts it there, and a build without a database needs it, ignored by git or not.
@@ -106,6 +158,7 @@ pub(crate) fn plan(
         workspace_root: workspace.root().to_owned(),
         package_root: package.root().to_owned(),
         foreign_roots: foreign_roots(context, &folders, &files)?,
+        dependencies: path_dependencies(workspace, &packages, &resolve)?,
         folders,
         files,
         assets: located.settings.assets.clone(),
@@ -117,7 +170,8 @@ pub(crate) fn plan(
         profile: located.settings.profile.clone(),
         mode: located.settings.mode,
         build_folders: vec![workspace.target_dir().into_path_unlocked(), workspace.build_dir().into_path_unlocked()],
-        new_lockfile: is_new.then_some(lockfile),
+        lockfile: Lockfile::of(workspace, resolve)?,
+        texts: BTreeMap::new(),
     })
 }
 
@@ -222,6 +276,35 @@ fn path_packages(resolve: &Resolve) -> BTreeSet<PathBuf> {
     resolve.iter().chain(patches).chain(replaced).filter_map(|id| id.source_id().local_path()).collect()
 }
 
+fn path_dependencies(
+    workspace: &Workspace<'_>,
+    packages: &PackageSet<'_>,
+    resolve: &Resolve,
+) -> Result<Vec<PathDependency>, ProjectError> {
+    let members: BTreeSet<PackageId> = workspace.members().map(Package::package_id).collect();
+    let foreign = resolve.iter().filter(|id| id.source_id().local_path().is_some() && !members.contains(id));
+    let dependency = |id| {
+        let package: &Package = cargo(packages.get_one(id))?;
+        let root = package.root().to_owned();
+        let path = |target: &Target| target.src_path().path().map(cargo_path);
+        let is_built = |target: &&Target| target.is_lib() || target.is_bin() || target.is_custom_build();
+        let built: Vec<PathBuf> = package.targets().iter().filter(is_built).filter_map(path).collect();
+        // Modules of a file beside the manifest may be in any folder, and so may what a build script reads.
+        let is_odd = |file: &PathBuf| file.parent() == Some(&root) || !file.starts_with(root.join("src"));
+        let reads_anything = package.has_custom_build() || built.iter().any(is_odd);
+        let needed = package.targets().iter().filter_map(path).filter(|_| names_targets(&root)).collect();
+        Ok(PathDependency { needed, reads_anything, exclude: package.manifest().exclude().to_vec(), root })
+    };
+    foreign.map(dependency).collect()
+}
+
+/// Whether a manifest names tests, benches or examples: cargo may then ask for their files.
+fn names_targets(root: &Path) -> bool {
+    let text = fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
+    let document: DocumentMut = text.parse().unwrap_or_default();
+    ["test", "bench", "example"].iter().any(|kind| document.contains_key(kind))
+}
+
 /// Sources of targets whose `path` leads out of all that is sent, with their modules.
 fn outer_sources(
     workspace: &Path,
@@ -266,7 +349,7 @@ fn foreign_roots(
     let mut roots = BTreeSet::new();
     for manifest in folders.iter().map(|folder| folder.join("Cargo.toml")).filter(|manifest| manifest.is_file()) {
         let read = |why: String| ProjectError::Read { path: manifest.clone(), why };
-        let text = fs::read_to_string(&manifest).map_err(|error| read(error.to_string()))?;
+        let text = fs::read_to_string(&manifest).map_err(|error| ProjectError::read(&manifest, &error))?;
         let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| read(error.to_string()))?;
         if inherits(document.as_table())
             && let Some(root) = cargo(find_workspace_root(&manifest, context))?

@@ -1,6 +1,9 @@
 //! Why a project cannot be deployed, and what to do. All of it is found before the upload.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use platform_wire::{InvalidName, ProjectName};
 
@@ -52,12 +55,22 @@ pub(crate) enum ProjectError {
     Git { folder: PathBuf, why: String },
     #[error("{}: {why}", path.display())]
     Read { path: PathBuf, why: String },
+    #[error("this account may not read {}", .0.display())]
+    Unreadable(PathBuf),
 }
 
 impl ProjectError {
+    pub(crate) fn read(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Unreadable(path.to_owned()),
+            _ => Self::Read { path: path.to_owned(), why: error.to_string() },
+        }
+    }
+
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Cargo(_) | Self::Read { .. } => return None,
+            Self::Unreadable(path) => unreadable_hint(path),
             Self::NoSuchProfile { name, .. } if name == "debug" => "cargo calls that one `dev`".to_owned(),
             Self::TestProfile { .. } => "choose `release`, or a profile of your own that inherits from it".to_owned(),
             Self::NoManifest(_) => "go to the folder of your package, or name its Cargo.toml with --manifest-path".to_owned(),
@@ -75,7 +88,9 @@ impl ProjectError {
             },
             Self::SeveralAnnotatedMembers(members) => {
                 let first = members.first().map_or("PACKAGE", String::as_str);
-                format!("choose one: cargo shuttle deploy -p {first}; or deploy all of them: cargo shuttle deploy --workspace")
+                format!(
+                    "choose one: `cargo shuttle deploy -p {first}`; or deploy all of them: `cargo shuttle deploy --workspace`"
+                )
             }
             Self::NoSdk { advice, .. }
             | Self::RegistrySdk { advice, .. }
@@ -90,7 +105,7 @@ impl ProjectError {
             Self::TwoFunctions { .. } => "keep one of them; a second service is a package of its own".to_owned(),
             Self::Name(error) => {
                 let name = error.suggestion.as_deref().unwrap_or("my-app");
-                format!("set another name: cargo shuttle deploy --name {name}")
+                format!("set another name: `cargo shuttle deploy --name {name}`")
             }
             Self::NoSuchFeature { name, known, .. } => match cargo::util::closest(name, known.iter(), |known| known.as_str()) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
@@ -104,12 +119,20 @@ impl ProjectError {
                 format!("define it in the workspace's Cargo.toml:\n    [profile.{name}]\n    inherits = \"release\"")
             }
             Self::SameName { packages, .. } => {
-                format!("give one of them another name: cargo shuttle deploy -p {} --name NAME", packages[1])
+                format!("give one of them another name: `cargo shuttle deploy -p {} --name NAME`", packages[1])
             }
             Self::Dirty { .. } => "commit them, or deploy them as they are with --allow-dirty".to_owned(),
             Self::Git { .. } => "with --allow-dirty git is not asked what is committed".to_owned(),
         })
     }
+}
+
+/// What to do about a file or folder that this account may not read.
+pub(crate) fn unreadable_hint(path: &Path) -> String {
+    format!(
+        "make it readable (`chmod -R u+rX {0}`, or `chown` it where it is another account's), or leave it out by a line in .gitignore",
+        path.display()
+    )
 }
 
 /// Each with what to do instead.

@@ -10,7 +10,7 @@ use std::{
 use platform_wire::secrets::{InvalidSecrets, Secrets as Set};
 use toml::{Spanned, Value};
 
-use super::{ProjectError, git::Repo};
+use super::{ProjectError, git::Repo, unreadable_hint};
 
 const FILE_NAME: &str = "Secrets.toml";
 /// The one for runs on the developer's own machine.
@@ -43,6 +43,7 @@ impl SecretsError {
             Self::NoString { name, .. } => format!("put its value in quotes: {name} = \"…\""),
             Self::Broken { .. } => "write one secret a line: NAME = \"value\"".to_owned(),
             Self::Local { .. } => format!("name a file with the secrets of the deployed app, or write them to {FILE_NAME}"),
+            Self::Io { path, source } if source.kind() == io::ErrorKind::PermissionDenied => unreadable_hint(path),
             Self::Io { .. } | Self::TooLong { .. } | Self::Refused { .. } => return None,
         })
     }

@@ -14,6 +14,8 @@ use platform_wire::{
 };
 use toml_edit::{Array, Document, DocumentMut, Item, Table, TableLike, value};
 
+use super::unreadable_hint;
+
 pub(crate) const FILE_NAME: &str = "Shuttle.toml";
 const NAME: &str = "name";
 const ENV: &str = "env";
@@ -57,7 +59,7 @@ pub(crate) enum SettingsError {
     OtherType { path: PathBuf, line: usize, key: String, expected: &'static str },
     #[error("{}:{line}: {why}", path.display())]
     Env { path: PathBuf, line: usize, why: InvalidEnv },
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
@@ -69,6 +71,7 @@ impl SettingsError {
                 Some(format!("put its value in quotes: {} = \"…\"", key.trim_start_matches("env.")))
             }
             Self::Env { why, .. } => why.hint(),
+            Self::Io { path, source } if source.kind() == io::ErrorKind::PermissionDenied => Some(unreadable_hint(path)),
             Self::Broken { .. } | Self::OtherType { .. } | Self::Io { .. } => None,
         }
     }
@@ -112,8 +115,8 @@ impl Settings {
         })
     }
 
-    /// Writes the name, and leaves everything else in the file as it is. Says whether the file changed.
-    pub(crate) fn set_name(folder: &Path, name: &ProjectName) -> Result<bool, SettingsError> {
+    /// The file's text with this name, everything else in it as it is; `None` where it has that name already.
+    pub(crate) fn with_name(folder: &Path, name: &ProjectName) -> Result<Option<String>, SettingsError> {
         let path = folder.join(FILE_NAME);
         let mut document: DocumentMut = match text(&path)? {
             Some(text) => text.parse().map_err(|error| broken(&path, &error))?,
@@ -121,7 +124,7 @@ impl Settings {
         };
         let item = document.entry("name").or_insert(Item::None);
         if item.as_str() == Some(name.as_str()) {
-            return Ok(false);
+            return Ok(None);
         }
         match item.as_value_mut() {
             // The comment behind the old value stays.
@@ -132,8 +135,7 @@ impl Settings {
             }
             None => *item = value(name.as_str()),
         }
-        fs::write(&path, document.to_string()).map_err(|source| SettingsError::Io { path, source })?;
-        Ok(true)
+        Ok(Some(document.to_string()))
     }
 }
 
@@ -261,18 +263,18 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_set_for_good_and_the_rest_is_kept() {
+    fn the_name_is_put_in_and_the_rest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let name = "my-app".parse().unwrap();
         assert_eq!(read(dir.path()).unwrap().name, None);
-        assert!(Settings::set_name(dir.path(), &name).unwrap());
-        assert_eq!(read(dir.path()).unwrap().name.as_deref(), Some("my-app"));
-        assert!(!Settings::set_name(dir.path(), &name).unwrap());
-
         let file = dir.path().join(FILE_NAME);
+        fs::write(&file, Settings::with_name(dir.path(), &name).unwrap().unwrap()).unwrap();
+        assert_eq!(read(dir.path()).unwrap().name.as_deref(), Some("my-app"));
+        assert_eq!(Settings::with_name(dir.path(), &name).unwrap(), None);
+
         fs::write(&file, "# of ours\nname = \"old\" # why\n").unwrap();
-        Settings::set_name(dir.path(), &name).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "# of ours\nname = \"my-app\" # why\n");
+        let text = Settings::with_name(dir.path(), &name).unwrap().unwrap();
+        assert_eq!(text, "# of ours\nname = \"my-app\" # why\n");
     }
 
     #[test]

@@ -22,6 +22,7 @@ fn known() -> platform_wire::Project {
         latest: Some(deployment("d1", State::Deployed)),
         resources: vec![Resource { name: "pool".into(), kind: "postgres".into() }],
         env: Vec::new(),
+        origin: platform_wire::Origin::default(),
     }
 }
 
@@ -55,7 +56,103 @@ fn a_restart_says_what_serves_then() {
     let json = Shuttle::new(&project, &server, &["restart", "--output", "json"]).run().ended_with(0).json();
     assert_eq!(json["serving"]["build"], "optimised");
     server.refuses_restarts(422, ErrorCode::NotStarted, "the app did not start: it panicked");
-    Shuttle::new(&project, &server, &["restart"]).run().ended_with(8).says(&["the app did not start: it panicked"]);
+    let run = Shuttle::new(&project, &server, &["restart"]).run().ended_with(8).says(&["the app did not start: it panicked"]);
+    assert_eq!(run.stderr.lines().last(), Some("note: deployment d1 still serves at http://my-app.localhost:8000"));
+    server.refuses_restarts(409, ErrorCode::Conflict, "nothing of `my-app` is deployed");
+    let run = Shuttle::new(&project, &server, &["restart"]).run().ended_with(6);
+    assert!(!run.stderr.contains("note:"), "{}", run.stderr);
+}
+
+#[test]
+fn projects_are_lines_or_one_document() {
+    let (project, server) = (Project::empty(), Server::start());
+    let run = Shuttle::new(&project, &server, &["project", "list"]).run().ended_with(0).says(&["Nothing is deployed on"]);
+    assert_eq!(run.stdout, "");
+    server.has_project(known());
+    let run = Shuttle::new(&project, &server, &["project", "list"]).run().ended_with(0);
+    let words: Vec<Vec<_>> = run.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["NAME", "STATE", "LAST", "DEPLOYMENT", "URL"]);
+    assert_eq!(words[1][..2], ["my-app", "running"]);
+    assert_eq!(words[1].last(), Some(&"http://my-app.localhost:8000"));
+    let json = Shuttle::new(&project, &server, &["project", "list", "--output", "json"]).run().ended_with(0).json();
+    assert_eq!((&json[0]["name"], &json[0]["serving"]["deployment"]), (&"my-app".into(), &"d1".into()));
+}
+
+#[test]
+fn lines_of_a_failed_deployment_are_marked_and_one_can_be_chosen() {
+    let (project, server) = (Project::new(), Server::start());
+    server.has_logs(&format!("[{LINE},{}]", LINE.replace("\"d1\"", "\"d000002222222\"")));
+    server.has_deployments(&[deployment("d000002222222", State::Error), deployment("d1", State::Deployed)]);
+    let run = Shuttle::new(&project, &server, &["logs"]).run().ended_with(0);
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines[0], "2026-01-01T00:00:00.000Z d1     INFO  stdout   hello");
+    assert_eq!(lines[1], "2026-01-01T00:00:00.000Z 222222 (failed) INFO  stdout   hello");
+
+    Shuttle::new(&project, &server, &["logs", "--deployment", "222222"]).run().ended_with(0);
+    assert_eq!(server.log_queries().last().unwrap()["deployment"], "222222");
+    server.has_logs("[]");
+    let run = Shuttle::new(&project, &server, &["logs", "--deployment", "d7"]).run().ended_with(0);
+    run.says(&["Nothing was logged yet by deployment d7"]);
+}
+
+#[test]
+fn a_command_of_other_days_is_answered_with_what_there_is() {
+    let project = Project::empty();
+    for (arguments, hint) in [
+        (&["init"][..], "cargo new --lib"),
+        (&["run", "--port", "80"], "platform-server serve"),
+        (&["stop"], "cargo shuttle delete"),
+        (&["list"], "cargo shuttle project list"),
+        (&["resource", "list"], "cargo shuttle status"),
+        (&["deploi"], "did you mean `cargo shuttle deploy`?"),
+    ] {
+        let run = Shuttle::bare(&project, arguments).run().ended_with(2);
+        run.says(&[&format!("error: there is no command `cargo shuttle {}`", arguments[0]), "hint: ", hint]);
+    }
+    Shuttle::bare(&project, &["project"]).run().ended_with(2).says(&["List the server's projects"]);
+}
+
+#[test]
+fn nothing_is_wrapped_for_a_pipe_and_no_command_for_a_terminal() {
+    let (project, server) = (Project::new(), Server::start());
+    project.write("app/Cargo.toml", &project.read("app/Cargo.toml").replace("my-app", "My_App"));
+    let command = "`cargo shuttle deploy --name my-app`";
+    let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(3);
+    let said: Vec<_> = run.stderr.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(matches!(said[..], [error, hint] if error.starts_with("error: ") && hint.starts_with("hint: ")), "{}", run.stderr);
+    let run = Shuttle::new(&project, &server, &["deploy"]).on_terminal().end().ended_with(3);
+    let lines: Vec<String> = run.stderr.lines().map(console_text).collect();
+    assert!(lines.len() > 2 && lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains(command)), "{lines:#?}");
+}
+
+#[test]
+fn progress_is_broken_between_words_on_a_terminal() {
+    let (project, server) = (Project::new(), Server::start());
+    let run = Shuttle::new(&project, &server, &["deploy", "--no-follow"]).on_terminal().end().ended_with(0);
+    let lines: Vec<String> = run.stderr.lines().map(console_text).collect();
+    let locked = lines.iter().position(|line| line.trim_start().starts_with("Locked dependencies in")).unwrap();
+    let said: Vec<_> = lines[locked..].iter().take_while(|line| !line.contains("Packed")).map(|line| line.trim()).collect();
+    assert!(said.len() > 1 && said.join(" ").ends_with("commit this file, so that they stay the same"), "{lines:#?}");
+    // A path that is longer than the terminal is wide is not broken by the CLI.
+    assert!(lines.iter().all(|line| line.chars().count() <= 80 || line.trim().contains("Cargo.lock")), "{lines:#?}");
+    let run = Shuttle::new(&project, &server, &["deploy", "--no-follow"]).run().ended_with(0);
+    assert!(run.stderr.lines().all(|line| line.starts_with(' ')), "{}", run.stderr);
+}
+
+/// A line as it stands on a terminal: without escape sequences.
+fn console_text(line: &str) -> String {
+    let mut text = String::new();
+    let mut letters = line.trim_end_matches('\r').chars();
+    while let Some(letter) = letters.next() {
+        if letter == '\u{1b}' {
+            letters.by_ref().skip(1).find(|end| ('@'..='~').contains(end));
+        } else {
+            text.push(letter);
+        }
+    }
+    // What stood there before a bar was cleared.
+    text.rsplit('\r').next().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -63,7 +160,7 @@ fn logs_are_lines_or_one_document() {
     let (project, server) = (Project::new(), Server::start());
     server.has_logs(&format!("[{LINE},{LINE}]"));
     let run = Shuttle::new(&project, &server, &["logs", "--tail", "2"]).run().ended_with(0);
-    assert_eq!(run.stdout, "2026-01-01T00:00:00.000Z INFO  stdout   hello\n".repeat(2));
+    assert_eq!(run.stdout, "2026-01-01T00:00:00.000Z d1     INFO  stdout   hello\n".repeat(2));
     let json = Shuttle::new(&project, &server, &["logs", "--output", "json"]).run().ended_with(0).json();
     assert_eq!(json.as_array().unwrap().len(), 2);
     server.has_logs("[]");

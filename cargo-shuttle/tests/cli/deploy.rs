@@ -48,7 +48,13 @@ fn the_url_alone_is_on_stdout() {
     let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
     assert_eq!(run.stdout, "http://my-app.localhost:8000\n");
     assert!(!run.stderr.contains('\u{1b}'), "colours without a terminal:\n{}", run.stderr);
-    run.says(&["for 2 deployments", "Fetching dependencies", "Compiling 1/2 axum", "warning: unused", "Compiling 2/2 my-app"]);
+    run.says(&[
+        "for 2 deployments",
+        "Fetching dependencies",
+        "Compiling 1/2 steps: axum",
+        "warning: unused",
+        "Compiling 2/2 steps: my-app",
+    ]);
     assert_eq!(server.archive().project, "my-app");
 }
 
@@ -70,6 +76,7 @@ fn a_background_service_is_called_one() {
         latest: None,
         resources: Vec::new(),
         env: Vec::new(),
+        origin: platform_wire::Origin::default(),
     });
     let run = Shuttle::new(&project, &server, &["deploy"]).run().ended_with(0);
     run.says(&["a background service: it is sent no requests; an optimised build follows"]);
@@ -198,7 +205,7 @@ fn a_superseded_cancelled_or_deleted_deployment_is_not_called_live() {
             failed(FailureKind::Cancelled),
             10,
             "cancelled",
-            "the deployment d1 was cancelled hint: what served before still serves",
+            "the deployment d1 was cancelled hint: `cargo shuttle deploy` begins anew",
         ),
         (Outcome::Deleted, 1, "deleted", "was deleted"),
     ] {
@@ -208,6 +215,66 @@ fn a_superseded_cancelled_or_deleted_deployment_is_not_called_live() {
         assert_eq!(run.json()["error"]["code"], code);
         assert_eq!(run.json()["error"]["deployment"], "d1");
         run.says(&[text]);
+    }
+}
+
+#[test]
+fn what_serves_in_spite_of_it_is_said_last() {
+    let project = Project::new();
+    let failed = |kind| Outcome::Failed { failure: failure(kind) };
+    for outcome in [
+        failed(FailureKind::Build),
+        failed(FailureKind::Start),
+        failed(FailureKind::Cancelled),
+        Outcome::Superseded { by: "d2".into() },
+    ] {
+        let server = Server::start();
+        let events = [Event::Stage { stage: Stage::Probe, message: "waiting for its first answer".into() }];
+        let finished = Event::Finished { outcome };
+        let run = |arguments: &[&str]| {
+            server.streams(sse(1, &[&events[..], std::slice::from_ref(&finished)].concat()));
+            Shuttle::new(&project, &server, &[&["deploy"], arguments].concat()).run()
+        };
+        server.has_project(serving("d0", "running"));
+        let told = run(&[]);
+        assert_eq!(
+            told.stderr.lines().last(),
+            Some("note: deployment d0 still serves at http://my-app.localhost:8000"),
+            "{}",
+            told.stderr
+        );
+        let json = run(&["--output", "json"]).json();
+        assert_eq!(json["error"]["serving"]["deployment"], "d0");
+        assert_eq!(json["error"]["serving"]["url"], "http://my-app.localhost:8000");
+
+        server.has_project(serving("d0", "crashed"));
+        run(&[]).says(&["deployment d0 is still the one at http://my-app.localhost:8000; its process is in state `crashed`"]);
+        let mut first = serving("d0", "running");
+        first.serving = None;
+        server.has_project(first);
+        assert_eq!(run(&[]).stderr.lines().last(), Some("note: no version of my-app serves"));
+        assert!(run(&["--output", "json"]).json()["error"]["serving"].is_null());
+    }
+}
+
+/// The project, with this deployment serving.
+fn serving(id: &str, instance: &str) -> platform_wire::Project {
+    platform_wire::Project {
+        name: "my-app".parse().unwrap(),
+        url: "http://my-app.localhost:8000".into(),
+        created_at_ms: 0,
+        serving: Some(Serving {
+            deployment: id.into(),
+            instance: instance.into(),
+            restarts: 0,
+            kind: ServiceKind::Http,
+            build: BuildKind::Fast,
+            optimised: None,
+        }),
+        latest: None,
+        resources: Vec::new(),
+        env: Vec::new(),
+        origin: platform_wire::Origin::default(),
     }
 }
 
@@ -254,7 +321,7 @@ fn no_server_and_a_wrong_key_have_their_codes() {
 #[test]
 fn an_interrupt_leaves_the_deployment_and_says_so() {
     let (project, server) = (Project::new(), Server::start());
-    server.streams_on(sse(1, &[Event::Output { text: "building\n".into() }]));
+    server.streams_on(sse(1, &[Event::Output { text: "building\n".into() }])).has_project(serving("d0", "running"));
     let mut child = Shuttle::new(&project, &server, &["deploy"]).start();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -267,5 +334,5 @@ fn an_interrupt_leaves_the_deployment_and_says_so() {
     stderr.read_to_string(&mut rest).unwrap();
     let mut run = Run::new(child.wait_with_output().unwrap());
     run.stderr = rest;
-    run.ended_with(130).says(&["interrupted", "the deployment d1 goes on"]);
+    run.ended_with(130).says(&["interrupted", "the deployment d1 goes on", "note: deployment d0 still serves at"]);
 }

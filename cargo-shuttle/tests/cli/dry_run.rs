@@ -26,7 +26,7 @@ fn files_are_listed_with_their_sizes_and_nothing_is_written() {
         "Left out Secrets.toml, which holds secrets",
         "Left out target, which is built",
         "Cargo.lock would be made",
-        "Would send 5 files,",
+        "Would send 6 files,",
         "As project another; nothing was sent",
     ]);
     for file in ["Cargo.lock", "Shuttle.toml"] {

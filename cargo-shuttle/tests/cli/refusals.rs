@@ -163,3 +163,41 @@ fn a_temporary_folder_that_is_not_there() {
     let run = Shuttle::new(&project, &server, &["deploy"]).env("TMPDIR", project.root().join("absent")).run().ended_with(1);
     run.says(&["absent", "free space in", "set TMPDIR"]);
 }
+
+#[test]
+fn a_submodule_at_another_commit_counts_and_so_does_what_is_changed_in_it() {
+    let project = Project::new();
+    let commit = |folder| project.git(folder, &["init", "-q"]).git(folder, &["add", "-A"]).git(folder, &["commit", "-qm", "c"]);
+    let manifest = project.read("app/Cargo.toml").replace("[workspace]", "sub = { path = \"sub\" }\n\n[workspace]");
+    project.write("app/Cargo.toml", &manifest).write("app/.gitignore", "Cargo.lock\n");
+    project.write("app/sub/Cargo.toml", "[package]\nname = \"sub\"\nversion = \"1.0.0\"\n").write("app/sub/src/lib.rs", "");
+    // A repository within the other: its commit is what the outer one records.
+    commit("app/sub");
+    commit("app");
+    let server = Server::start();
+    Shuttle::new(&project, &server, &["deploy", "--no-follow"]).run().ended_with(0);
+
+    project.write("app/sub/src/lib.rs", "// changed\n");
+    refused(&project, &["deploy"]).says(&["1 of the files to deploy is not committed", "sub/src/lib.rs"]);
+    commit("app/sub");
+    refused(&project, &["deploy"]).says(&["is not committed", "sub (a submodule at another commit than the recorded one)"]);
+    commit("app");
+    Shuttle::new(&project, &server, &["deploy", "--no-follow"]).run().ended_with(0);
+}
+
+#[test]
+fn what_may_not_be_read_is_named_with_what_to_do() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mode = |path: &std::path::Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    for path in ["app/assets", "app/assets/logo.svg", "app/src/../Shuttle.toml"] {
+        let project = Project::new();
+        project.write("app/assets/logo.svg", "").write("app/Shuttle.toml", "");
+        let file = project.root().join(path);
+        mode(&file, 0);
+        let run = Shuttle::new(&project, &Server::start(), &["deploy"]).without_override().run().ended_with(3);
+        mode(&file, 0o755);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        run.says(&[name, "Permission denied", "hint: make it readable", "chmod -R u+rX", "chown"]);
+    }
+}

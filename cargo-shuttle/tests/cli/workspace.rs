@@ -121,7 +121,7 @@ fn assets_that_cannot_be_are_refused() {
     project.write("app/target/x", "").write("app/.env", "");
     for (pattern, part) in [
         ("dist/**", "matches no file in"),
-        ("../sdk/**", "within the folder of its Shuttle.toml"),
+        ("../other/**", "within the folder of its Shuttle.toml"),
         ("a[", "unclosed"),
         (".env", "holds secrets, and is never sent"),
         ("target/*", "is built, not written, and is never sent"),

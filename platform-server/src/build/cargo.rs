@@ -1,11 +1,12 @@
 //! The two runs of cargo: `fetch` and `rustc`.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -76,6 +77,8 @@ pub(super) struct CargoRun<'a> {
     pub(super) toolchain: &'a Toolchain,
     pub(super) profile: &'a Profile,
     pub(super) meta: &'a Meta,
+    /// Packages that were compiled apart, before the project itself.
+    pub(super) apart: Mutex<BTreeSet<String>>,
 }
 
 /// Paths as cargo sees them: fixed inside the sandbox, the real ones where there is none.
@@ -250,7 +253,8 @@ impl CargoRun<'_> {
             });
             return Err(BuildError::Compile { message, hint: hint.await? });
         }
-        event(Event::Output { text: messages.summary() });
+        let text = messages.summary(&self.apart.lock().unwrap_or_else(PoisonError::into_inner));
+        event(Event::Output { text });
         let artifact = messages.artifact.ok_or_else(|| odd("cargo built nothing that could be started".into()))?;
         let target = self.paths().target;
         artifact
@@ -283,10 +287,10 @@ impl CargoRun<'_> {
             tracing::debug!(deployment = self.meta.id, error = messages.cargo_error, "dependencies do not compile apart");
             return Ok(None);
         }
-        if let Some(text) = messages.shared_summary() {
-            event(Event::Output { text });
-        }
-        Ok(Some(messages.units))
+        let units = std::mem::take(&mut messages.units);
+        // Told with the project's own build, of which they are a part.
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner).append(&mut messages.into_compiled());
+        Ok(Some(units))
     }
 
     /// The same for all projects, whatever this one's own build is.
@@ -402,9 +406,9 @@ async fn converse(
 ) -> io::Result<std::process::ExitStatus> {
     let stdout = process.take_stdout().map(tokio::process::ChildStdout::from_std).transpose()?;
     let stderr = process.take_stderr().map(tokio::process::ChildStderr::from_std).transpose()?;
-    let messages = std::sync::Mutex::new(messages);
+    let messages = Mutex::new(messages);
     let told = |found: Option<Event>| found.into_iter().for_each(event);
-    let lock = || messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let lock = || messages.lock().unwrap_or_else(PoisonError::into_inner);
     let (out, err, status) = tokio::join!(
         pieces(stdout, |byte| byte == b'\n', |line| told(lock().stdout(line))),
         pieces(stderr, |byte| byte == b'\n' || byte == b'\r', |piece| told(lock().stderr(piece))),

@@ -3,7 +3,7 @@
 //! stdout carries JSON messages, one a line; stderr carries what a terminal would show: progress, and cargo's own
 //! errors. Both come from a process that runs a user's code, so nothing here trusts more than its shape.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use platform_wire::Event;
 use serde::Deserialize;
@@ -13,6 +13,12 @@ const MAX_ERROR: usize = 64 * 1024;
 
 /// Most bytes of what is kept of units; a whole app takes a hundredth.
 const MAX_UNITS: usize = 16 * 1024 * 1024;
+
+/// Most packages of a build that are counted.
+const MAX_PACKAGES: usize = 10_000;
+
+/// Longest id of a package that is counted, in bytes.
+const MAX_PACKAGE_ID: usize = 1024;
 
 /// Longest name of a unit that is told, in characters.
 const MAX_UNIT: usize = 100;
@@ -111,10 +117,9 @@ pub(crate) struct Messages {
     pub(crate) compiler_error: String,
     done: u32,
     in_error: bool,
-    /// Units of the project's own packages and of others: compiled now.
-    compiled: [usize; 2],
-    /// … and taken as they were.
-    fresh: [usize; 2],
+    /// Packages of the project's own, and others: those of which something was compiled now, and all.
+    own: Packages,
+    others: Packages,
     /// All of them, as far as there is room.
     pub(crate) units: Vec<Unit>,
     room: usize,
@@ -132,8 +137,8 @@ impl Messages {
             compiler_error: String::new(),
             done: 0,
             in_error: false,
-            compiled: [0; 2],
-            fresh: [0; 2],
+            own: Packages::default(),
+            others: Packages::default(),
             units: Vec::new(),
             room: MAX_UNITS,
         }
@@ -153,9 +158,8 @@ impl Messages {
                 message.rendered.map(|text| Event::Output { text })
             }
             Message::Artifact(Artifact { target, filenames, executable, package_id, fresh }) => {
-                let foreign = usize::from(!package_id.starts_with("path+"));
-                let count = if fresh { &mut self.fresh } else { &mut self.compiled };
-                count[foreign] += 1;
+                let packages = if package_id.starts_with("path+") { &mut self.own } else { &mut self.others };
+                packages.add(&package_id, fresh);
                 self.keep(&package_id, &filenames);
                 let kind = if self.binary { "bin" } else { "cdylib" };
                 if target.name.replace('-', "_") == self.crate_name && target.crate_types.iter().any(|built| built == kind) {
@@ -179,20 +183,21 @@ impl Messages {
         }
     }
 
-    /// What was compiled for every project to use, in one line; `None` if it was nothing.
-    pub(crate) fn shared_summary(&self) -> Option<String> {
-        let compiled = self.compiled[1];
-        (compiled > 0).then(|| format!("    Compiled {} for every project to use\n", crates(compiled)))
+    /// How much of what there is was compiled, in one line. `apart` was compiled before this run, and for the same build.
+    pub(crate) fn summary(&self, apart: &BTreeSet<String>) -> String {
+        let (own, others) = (&self.own, &self.others);
+        let compiled = others.all.iter().filter(|id| others.compiled.contains(*id) || apart.contains(*id)).count();
+        format!(
+            "    Compiled {} of {} of the project, {compiled} of {}\n",
+            own.compiled.len(),
+            counted(own.all.len(), "crate", "crates"),
+            counted(others.all.len(), "dependency", "dependencies")
+        )
     }
 
-    /// How much there was to do, in one line.
-    pub(crate) fn summary(&self) -> String {
-        let (own, foreign, ready) = (self.compiled[0], self.compiled[1], self.fresh[0] + self.fresh[1]);
-        format!(
-            "    Compiled {} of the project, {foreign} from elsewhere; {} had been compiled before\n",
-            crates(own),
-            crates(ready)
-        )
+    /// The packages from elsewhere of which something was compiled.
+    pub(crate) fn into_compiled(self) -> BTreeSet<String> {
+        self.others.compiled
     }
 
     /// One piece of stderr: what stood between two line feeds or carriage returns.
@@ -233,8 +238,32 @@ impl Messages {
     }
 }
 
-fn crates(count: usize) -> String {
-    if count == 1 { "1 crate".to_owned() } else { format!("{count} crates") }
+/// The packages of a build, by cargo's ids.
+#[derive(Debug, Default)]
+struct Packages {
+    compiled: BTreeSet<String>,
+    all: BTreeSet<String>,
+}
+
+impl Packages {
+    /// Of a package with several units, one that is compiled counts.
+    fn add(&mut self, id: &str, fresh: bool) {
+        let knows = self.all.contains(id);
+        // The ids come from a process that runs a user's code.
+        if !knows && (self.all.len() >= MAX_PACKAGES || id.len() > MAX_PACKAGE_ID) {
+            return;
+        }
+        if !knows {
+            self.all.insert(id.to_owned());
+        }
+        if !fresh {
+            self.compiled.insert(id.to_owned());
+        }
+    }
+}
+
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// `Building [====>  ] 12/148: serde, tokio`.
@@ -304,6 +333,29 @@ mod tests {
             messages.stdout(&line.to_string());
         }
         assert_eq!(messages.artifact.as_deref(), Some(std::path::Path::new("/t/my-app")));
+    }
+
+    #[test]
+    fn a_package_is_counted_once_whichever_run_compiled_it() {
+        let unit = |package: &str, fresh: bool| {
+            let target = serde_json::json!({"name": "x", "crate_types": ["lib"]});
+            let id = if package == "app" { "path+file:///t#app@1.0.0".to_owned() } else { format!("registry+u#{package}@1.0.0") };
+            serde_json::json!({"reason": "compiler-artifact", "target": target, "filenames": ["/t/x"], "executable": null,
+                "package_id": id, "fresh": fresh})
+            .to_string()
+        };
+        let told = |units: &[(&str, bool)]| {
+            let mut messages = Messages::new("other", false);
+            for (package, fresh) in units {
+                messages.stdout(&unit(package, *fresh));
+            }
+            messages
+        };
+        // A build script and the library of a package, and one that an earlier build left.
+        let apart = told(&[("a", false), ("a", false), ("b", true)]).into_compiled();
+        let messages = told(&[("a", true), ("a", true), ("b", true), ("c", false), ("app", false)]);
+        assert_eq!(messages.summary(&apart), "    Compiled 1 of 1 crate of the project, 2 of 3 dependencies\n");
+        assert_eq!(messages.summary(&BTreeSet::new()), "    Compiled 1 of 1 crate of the project, 1 of 3 dependencies\n");
     }
 
     #[test]

@@ -36,7 +36,7 @@ mod written;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -246,7 +246,8 @@ struct Prepared {
 
 impl Prepared {
     fn run<'a>(&'a self, builder: &'a Builder, meta: &'a Meta) -> CargoRun<'a> {
-        CargoRun { builder, folder: &self.folder, toolchain: &self.toolchain, profile: &self.profile, meta }
+        let apart = Mutex::default();
+        CargoRun { builder, folder: &self.folder, toolchain: &self.toolchain, profile: &self.profile, meta, apart }
     }
 }
 

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use platform_wire::{ArchiveIndex, BuildMode, Failure, FailureKind, ProjectName, Resource, State};
+use platform_wire::{ArchiveIndex, BuildMode, Failure, FailureKind, Origin, ProjectName, Resource, State};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Db, DbError, ResourceRow, now_ms, resources};
@@ -27,6 +27,8 @@ pub(crate) struct NewDeployment {
     /// The set of secrets that it names, if it names one.
     pub(crate) secrets: Option<String>,
     pub(crate) build: BuildMode,
+    /// Where it is from.
+    pub(crate) origin: Origin,
 }
 
 /// A row that this server cannot read: a newer one has written it, or something has damaged it.
@@ -210,10 +212,12 @@ impl Db {
                 transaction.query_row("SELECT id FROM project WHERE name = ?1", [new.project.as_str()], |row| row.get(0))?;
             let secrets = super::secrets::choose(&transaction, project_id, new.secrets)?;
             let index = serde_json::to_string(&new.index).map_err(corrupt)?;
+            let origin = (!new.origin.is_unknown()).then(|| new.origin.to_query());
             transaction.execute(
-                "INSERT INTO deployment (id, project_id, state, archive, archive_index, secrets, build, created_at, updated_at)
-                 VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?7, ?7)",
-                params![new.id, project_id, new.archive.as_str(), index, secrets, new.build.as_str(), now],
+                "INSERT INTO deployment
+                    (id, project_id, state, archive, archive_index, secrets, build, origin, created_at, updated_at)
+                 VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+                params![new.id, project_id, new.archive.as_str(), index, secrets, new.build.as_str(), origin, now],
             )?;
             let stored = select(&transaction, "WHERE d.id = ?1", [&new.id])?;
             transaction.commit()?;
@@ -342,6 +346,31 @@ impl Db {
             let meta = &serving.built.meta;
             let same = !newer && meta.archive == archive && meta.secrets == secrets && meta.build == build;
             Ok(same.then_some(serving))
+        })
+        .await
+    }
+
+    /// Where a project's deployments are from: the one that serves, and the newest one. Unknown where there is no such
+    /// project, or nobody said.
+    pub(crate) async fn origin(&self, project: ProjectName) -> Result<Origin, DbError> {
+        self.call(move |db| {
+            let mut statement = db.prepare(
+                "SELECT d.origin FROM deployment d JOIN project p ON p.id = d.project_id
+                 WHERE p.name = ?1 AND p.deleted_at IS NULL AND d.state <> 'deleted' AND d.origin IS NOT NULL
+                   AND (d.state = 'deployed' OR d.seq = (SELECT max(seq) FROM deployment WHERE project_id = p.id))
+                 ORDER BY d.state = 'deployed' DESC",
+            )?;
+            let found = statement.query_map([project.as_str()], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            Ok(found.iter().map(|text| Origin::from_query(text)).fold(Origin::default(), Origin::or))
+        })
+        .await
+    }
+
+    /// When a project was deleted, if it was.
+    pub(crate) async fn deleted_at(&self, project: ProjectName) -> Result<Option<i64>, DbError> {
+        self.call(move |db| {
+            let sql = "SELECT deleted_at FROM project WHERE name = ?1";
+            Ok(db.query_row(sql, [project.as_str()], |row| row.get(0)).optional()?.flatten())
         })
         .await
     }

@@ -22,12 +22,13 @@ pub(crate) use deployments::{NewDeployment, ProjectRow, Unreadable};
 pub(crate) use resources::{MAX_RESOURCES, ResourceRow};
 
 /// What makes each version of the schema out of the one before. The file's `user_version` says how many it has had.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 
 /// Why the database could not do what was asked.

@@ -116,6 +116,7 @@ mod tests {
             index: serde_json::from_str(index).unwrap(),
             secrets: secrets.map(str::to_owned),
             build: BuildMode::Fast,
+            origin: platform_wire::Origin::default(),
         })
         .await
     }

@@ -39,9 +39,9 @@ pub(crate) enum LaunchError {
     Provision(#[from] ProvisionError),
     #[error("the app did not start: {0}")]
     Start(#[from] StartError),
-    #[error("the app did not start: it was not ready within {} s", .0.as_secs())]
+    #[error("the app was not ready within {} s", .0.as_secs())]
     NotReady(Duration),
-    #[error("the app did not start: it said that it is ready, but took no connection within {} s", .0.as_secs())]
+    #[error("the app said that it is ready, but took no connection within {} s", .0.as_secs())]
     NotTaken(Duration),
     #[error("the app is not healthy: its health path {path} gave no HTTP answer within {} s", .limit.as_secs())]
     NoAnswer { path: String, limit: Duration },
@@ -68,7 +68,7 @@ impl LaunchError {
         match self {
             Self::Provision(error) => error.hint(),
             Self::Start(StartError::Io(_)) => "the server's log has more".into(),
-            Self::Start(_) => "all of its log: cargo shuttle logs".into(),
+            Self::Start(_) => "`cargo shuttle logs` prints all of its log".into(),
             Self::NotReady(_) => {
                 "the annotated function must return its service, not serve it itself; if it needs longer, raise the server's --start-timeout".into()
             }

@@ -216,6 +216,7 @@ mod tests {
                 index: serde_json::from_str(INDEX).unwrap(),
                 secrets: None,
                 build: BuildMode::Both,
+                origin: platform_wire::Origin::default(),
             };
             self.retention.db.create_deployment(new).await.unwrap()
         }

@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header::CONTENT_LENGTH},
 };
 use futures_util::StreamExt;
-use platform_wire::{ArchiveIndex, BuildMode, Deployment, ProjectName};
+use platform_wire::{ArchiveIndex, BuildMode, Deployment, Origin, ProjectName};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -36,6 +36,12 @@ pub(super) struct Parameters {
     /// Whether it is built though it is the very same as what serves.
     #[serde(default)]
     force: bool,
+    /// Where it is from, as [`Origin::to_query`] writes it.
+    #[serde(default)]
+    origin: String,
+    /// Whether it may replace what was deployed from elsewhere.
+    #[serde(default)]
+    replace: bool,
 }
 
 pub(super) async fn deploy(
@@ -51,6 +57,11 @@ pub(super) async fn deploy(
     if api.stop.is_cancelled() {
         return Err(Error::stopping());
     }
+    let origin = Origin::from_query(&parameters.origin);
+    let known = api.db.origin(project.clone()).await?;
+    if !parameters.replace && !known.is_same(&origin) {
+        return Err(Error::other_origin(&project, &known, &origin));
+    }
     if api.driver.queue.len() >= api.limits.max_queued {
         return Err(Error::too_many(api.limits.max_queued));
     }
@@ -64,7 +75,7 @@ pub(super) async fn deploy(
         drain(&mut pieces, api.limits.max_archive_bytes).await;
     }
     let (archive, digest) = received?;
-    let wanted = Wanted { project, archive: digest, secrets: parameters.secrets, build };
+    let wanted = Wanted { project, archive: digest, secrets: parameters.secrets, build, origin };
     if !parameters.force
         && let Some(serving) = unchanged(&api, &wanted).await?
     {
@@ -87,11 +98,12 @@ struct Wanted {
     archive: Digest,
     secrets: Option<String>,
     build: BuildMode,
+    origin: Origin,
 }
 
 /// What serves already, where it is made of the same and runs. One that crashes is made anew.
 async fn unchanged(api: &Api, wanted: &Wanted) -> Result<Option<Deployment>, Error> {
-    let Wanted { project, archive, secrets, build } = wanted;
+    let Wanted { project, archive, secrets, build, .. } = wanted;
     let Some(serving) = api.db.same(project.clone(), archive.clone(), secrets.clone(), *build).await? else { return Ok(None) };
     if !api.driver.instances.runs(serving.built.meta.project_id) {
         return Ok(None);
@@ -102,12 +114,12 @@ async fn unchanged(api: &Api, wanted: &Wanted) -> Result<Option<Deployment>, Err
 
 /// Puts the files in place and the deployment into the queue: both, or neither.
 async fn accept(api: &Arc<Api>, wanted: Wanted, archive: tempfile::NamedTempFile) -> Result<Deployment, Error> {
-    let Wanted { project, archive: digest, secrets, build } = wanted;
+    let Wanted { project, archive: digest, secrets, build, origin } = wanted;
     let id = new_id()?;
     // Until the row refers to it, nothing else says that the archive is needed.
     let _storing = api.driver.retention.in_use.hold_to_store(&id);
     let index = place(api, &id, archive, digest.clone()).await?;
-    let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index, secrets, build };
+    let new = NewDeployment { id: id.clone(), project: project.clone(), archive: digest, index, secrets, build, origin };
     match api.driver.submit(new).await {
         Ok(deployment) => Ok(deployment.to_wire(api.driver.launcher.address.url(&project))),
         Err(error) => {

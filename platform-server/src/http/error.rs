@@ -8,7 +8,9 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header::CONNECTION},
     response::{IntoResponse, Response},
 };
-use platform_wire::{ApiError, ErrorCode, FailureKind, InvalidEnv, InvalidName, InvalidSecrets, UnknownMode};
+use platform_wire::{
+    ApiError, ErrorCode, FailureKind, InvalidEnv, InvalidName, InvalidSecrets, Origin, ProjectName, UnknownMode,
+};
 
 use crate::{archive::ArchiveError, build::is_disk_full, db::DbError, deployment::launcher::LaunchError, vault::VaultError};
 
@@ -49,6 +51,12 @@ impl Error {
         Self::new(ErrorCode::Conflict, message)
     }
 
+    pub(super) fn other_origin(project: &ProjectName, was: &Origin, is: &Origin) -> Self {
+        Self::new(ErrorCode::OtherOrigin, format!("`{project}` was last deployed from {was}, and this is {is}")).hint(
+            "if it is meant to replace that, deploy it with --yes; if it is an app of its own, give it another name with --name",
+        )
+    }
+
     pub(super) fn method_not_allowed(method: &Method) -> Self {
         Self::new(ErrorCode::MethodNotAllowed, format!("this path has no method {method}"))
     }
@@ -81,8 +89,7 @@ impl Error {
         if error.kind() == FailureKind::Internal {
             return Self::internal(error.to_string());
         }
-        let hint = format!("the instance that served before still does; {}", error.hint());
-        Self::new(ErrorCode::NotStarted, error.to_string()).hint(hint)
+        Self::new(ErrorCode::NotStarted, error.to_string()).hint(error.hint())
     }
 
     pub(super) fn stopping() -> Self {
@@ -109,7 +116,7 @@ impl Error {
             ErrorCode::BadArchive | ErrorCode::NotStarted => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            ErrorCode::Conflict => StatusCode::CONFLICT,
+            ErrorCode::Conflict | ErrorCode::OtherOrigin => StatusCode::CONFLICT,
             ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -172,7 +179,7 @@ impl From<ArchiveError> for Error {
 
 impl From<InvalidName> for Error {
     fn from(error: InvalidName) -> Self {
-        Self::new(ErrorCode::InvalidName, error.to_string()).hint("choose another name: cargo shuttle deploy --name my-app")
+        Self::new(ErrorCode::InvalidName, error.to_string()).hint("choose another name: `cargo shuttle deploy --name my-app`")
     }
 }
 

@@ -8,12 +8,13 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use platform_wire::{Deleted, Deployment, LogLine, Project, ProjectName};
+use futures_util::StreamExt;
+use platform_wire::{Deleted, Deployment, LogLevel, LogLine, LogSource, Project, ProjectName};
 use serde::Deserialize;
 
 use super::{Api, Shared, env, error::Error, stream};
 use crate::{
-    db::{ProjectRow, ResourceRow, Unreadable},
+    db::{ProjectRow, ResourceRow, Unreadable, now_ms},
     deployment::{self, driver::NotRestarted},
 };
 
@@ -28,16 +29,21 @@ const MAX_DEPLOYMENTS: u32 = 100;
 
 pub(super) async fn find(api: &Api, name: &str) -> Result<ProjectRow, Error> {
     let project: ProjectName = name.parse()?;
-    if let Some(row) = api.db.project(project).await? {
+    if let Some(row) = api.db.project(project.clone()).await? {
         return Ok(row);
+    }
+    if let Some(deleted_at) = api.db.deleted_at(project).await? {
+        return Err(Error::not_found(format!("the project `{name}` was deleted {}", ago(deleted_at))).hint(format!(
+            "`cargo shuttle logs --name {name}` prints its log while that is kept; `cargo shuttle deploy` brings it back, with its data"
+        )));
     }
     let others = api.db.projects().await?;
     let names: Vec<&str> = others.iter().take(MAX_NAMES).map(|row| row.name.as_str()).collect();
     let hint = match (names.len(), others.len()) {
-        (0, _) => "deploy it first: cargo shuttle deploy".to_owned(),
+        (0, _) => "deploy it first: `cargo shuttle deploy`".to_owned(),
         (told, all) => {
             let more = if told < all { format!(" and {} more", all - told) } else { String::new() };
-            format!("it has {}{more}; or deploy this one first: cargo shuttle deploy", names.join(", "))
+            format!("it has {}{more}; or deploy this one first: `cargo shuttle deploy`", names.join(", "))
         }
     };
     Err(Error::not_found(format!("there is no project `{name}` on this server")).hint(hint))
@@ -50,12 +56,26 @@ fn shown(project: &ProjectRow, found: Result<deployment::Deployment, Unreadable>
     }
 }
 
+/// `3 days ago`.
+fn ago(time_ms: i64) -> String {
+    let seconds = now_ms().saturating_sub(time_ms).max(0) / 1000;
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
 async fn to_wire(api: &Api, row: ProjectRow) -> Result<Project, Error> {
     let url = api.driver.launcher.address.url(&row.name);
     let latest = api.db.deployments(row.id, 1).await?.pop();
     let resources = api.db.resources(row.id).await?;
     let env = env::variables(api, row.id).await?.merged().into_keys().collect();
+    let origin = api.db.origin(row.name.clone()).await?;
     Ok(Project {
+        origin,
         latest: latest.map(|found| shown(&row, found, &url)),
         serving: api.driver.instances.serving(row.id),
         resources: resources.iter().map(ResourceRow::to_wire).collect(),
@@ -98,7 +118,7 @@ pub(super) async fn restart(State(api): Shared, Path(name): Path<String>) -> Res
     match api.driver.tasks.spawn(async move { driver.restart(id).await }).await.map_err(std::io::Error::other)? {
         Ok(()) => Ok(Json(to_wire(&api, row).await?)),
         Err(NotRestarted::NothingServes) => {
-            Err(Error::conflict(format!("nothing of `{name}` is deployed")).hint("deploy it: cargo shuttle deploy"))
+            Err(Error::conflict(format!("nothing of `{name}` is deployed")).hint("deploy it: `cargo shuttle deploy`"))
         }
         Err(NotRestarted::Stopping) => Err(Error::stopping()),
         Err(NotRestarted::Failed(error)) => Err(Error::not_started(&error)),
@@ -154,6 +174,35 @@ pub(super) struct LogParameters {
     tail: Option<usize>,
     #[serde(default)]
     follow: bool,
+    /// Only what this deployment wrote; the end of its id will do.
+    deployment: Option<String>,
+}
+
+/// A project's log, while it is there: also that of a deleted one.
+struct Log {
+    project: ProjectName,
+    deleted_at: Option<i64>,
+}
+
+async fn find_log(api: &Api, name: &str) -> Result<Log, Error> {
+    let project: ProjectName = name.parse()?;
+    let deleted_at = api.db.deleted_at(project.clone()).await?;
+    if deleted_at.is_some() {
+        return Ok(Log { project, deleted_at });
+    }
+    Ok(Log { project: find(api, name).await?.name, deleted_at })
+}
+
+/// What a deleted project's log ends with, whoever reads it: the log itself ends earlier.
+fn deletion(project: &ProjectName, at_ms: i64) -> LogLine {
+    LogLine {
+        time_ms: at_ms.unsigned_abs(),
+        level: LogLevel::Info,
+        source: LogSource::Platform,
+        deployment: String::new(),
+        target: String::new(),
+        message: format!("the project {project} was deleted"),
+    }
 }
 
 pub(super) async fn logs(
@@ -162,19 +211,51 @@ pub(super) async fn logs(
     Query(parameters): Query<LogParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let project = find(&api, &name).await?.name;
+    let Log { project, deleted_at } = find_log(&api, &name).await?;
     let most = parameters.tail.unwrap_or(DEFAULT_TAIL).min(MAX_TAIL);
     let resumed = stream::last_event_id(&headers)?;
+    let only = parameters.deployment;
     if !parameters.follow {
-        let lines = api.logs.tail(&project, most).await?;
-        let lines: Vec<LogLine> = lines.into_iter().map(|(_, line)| line).collect();
+        let lines = api.logs.tail_of(&project, most, only.clone()).await?;
+        let mut lines: Vec<LogLine> = lines.into_iter().map(|(_, line)| line).collect();
+        if let Some(at) = deleted_at {
+            if lines.is_empty() && only.is_none() {
+                // It is not kept any more, or there was nothing.
+                find(&api, &name).await?;
+            }
+            lines.push(deletion(&project, at));
+        }
         return Ok(Json(lines).into_response());
+    }
+    if let Some(at) = deleted_at {
+        let message = format!("the project `{project}` was deleted {}: it logs nothing more", ago(at));
+        let hint = format!("`cargo shuttle logs --name {project}`, without --follow, prints what there is");
+        return Err(Error::conflict(message).hint(hint));
     }
     let after = match resumed {
         Some(id) => Some(id),
         None if most == 0 => None,
         // The last `most` lines, then what comes.
-        None => Some(before(&api.logs.tail(&project, most).await?)),
+        None => Some(before(&api.logs.tail_of(&project, most, only.clone()).await?)),
     };
-    Ok(stream::respond(api.logs.follow(&project, after)?, api.stop.clone()).into_response())
+    let lines = api.logs.follow(&project, after)?;
+    let lines = lines.filter(move |(_, line)| {
+        let is_wanted = only.as_ref().is_none_or(|only| line.deployment.ends_with(only.as_str()));
+        std::future::ready(is_wanted)
+    });
+    Ok(stream::respond(lines, api.stop.clone()).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_the_largest_unit() {
+        let told = |seconds: i64| ago(now_ms() - seconds * 1000);
+        assert_eq!(told(61), "1 minute ago");
+        assert_eq!(told(7200), "2 hours ago");
+        assert_eq!(told(3 * 86_400), "3 days ago");
+        assert!(told(-5).starts_with("0 seconds"));
+    }
 }

@@ -104,8 +104,16 @@ impl LogStore {
     /// # Errors
     /// Those of the file system.
     pub async fn tail(&self, project: &ProjectName, n: usize) -> io::Result<Vec<(u64, LogLine)>> {
+        self.tail_of(project, n, None).await
+    }
+
+    /// As [`LogStore::tail`]; with `deployment`, of the lines of the one of whose id that is the end.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn tail_of(&self, project: &ProjectName, n: usize, deployment: Option<String>) -> io::Result<Vec<(u64, LogLine)>> {
         let log = self.log_of(project)?;
-        blocking(move || read::tail(&log, n)).await
+        blocking(move || read::tail(&log, n, deployment.as_deref())).await
     }
 
     /// Every line with an id above `after`, those to come included; with `None`, only those to come. No line is lost or

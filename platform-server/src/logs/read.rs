@@ -17,8 +17,8 @@ use super::{blocking, project::ProjectLog, segment};
 /// Lines that a follower reads at a time.
 const BATCH: usize = 256;
 
-/// The last `n` lines, oldest first.
-pub(super) fn tail(log: &ProjectLog, n: usize) -> io::Result<Vec<(u64, LogLine)>> {
+/// The last `n` lines, oldest first; only those of the deployment with this end of its id, if one is named.
+pub(super) fn tail(log: &ProjectLog, n: usize, deployment: Option<&str>) -> io::Result<Vec<(u64, LogLine)>> {
     let mut newest_first = Vec::new();
     for first in log.segments().into_iter().rev() {
         if newest_first.len() >= n {
@@ -32,7 +32,9 @@ pub(super) fn tail(log: &ProjectLog, n: usize) -> io::Result<Vec<(u64, LogLine)>
         };
         // What follows the last newline is a line that is just being written.
         let lines = content.rsplit(|b| *b == b'\n').skip(1);
-        newest_first.extend(lines.filter_map(segment::decode).take(n - newest_first.len()));
+        let is_wanted = |line: &LogLine| deployment.is_none_or(|deployment| line.deployment.ends_with(deployment));
+        let wanted = lines.filter_map(segment::decode).filter(|(_, line)| is_wanted(line));
+        newest_first.extend(wanted.take(n - newest_first.len()));
     }
     newest_first.reverse();
     Ok(newest_first)

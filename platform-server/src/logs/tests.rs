@@ -73,6 +73,24 @@ async fn lines_come_back_as_they_were_written() {
 }
 
 #[tokio::test]
+async fn the_lines_of_one_deployment_are_told_by_the_end_of_its_id() {
+    let (dir, limits) = small();
+    let store = LogStore::open(dir.path(), limits).unwrap();
+    for number in 0..9 {
+        let deployment = if number % 3 == 0 { "0193-bbbbbb" } else { "0193-aaaaaa" };
+        store.append(&app(), LogLine { deployment: deployment.into(), ..line(&format!("m{number}")) }).unwrap();
+    }
+    let of = async |n, deployment: &str| {
+        let lines = store.tail_of(&app(), n, Some(deployment.to_owned())).await.unwrap();
+        lines.into_iter().map(|(_, line)| line.message).collect::<Vec<_>>()
+    };
+    // Not the last two lines of all, but of this one, over the border of a segment.
+    assert_eq!(of(2, "bbbbbb").await, ["m3", "m6"]);
+    assert_eq!(of(1, "0193-aaaaaa").await, ["m8"]);
+    assert!(of(9, "cccccc").await.is_empty());
+}
+
+#[tokio::test]
 async fn reading_a_log_that_is_not_there_makes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::open(dir.path(), LogLimits::default()).unwrap();

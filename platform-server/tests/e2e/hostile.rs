@@ -161,6 +161,46 @@ async fn a_body_that_is_announced_as_too_long_is_refused_before_it_comes() {
 }
 
 #[tokio::test]
+async fn a_project_is_not_replaced_from_elsewhere_without_a_word() {
+    let platform = Platform::start(&[]);
+    let index = index();
+    let archive = archive(&[
+        (EntryType::Regular, "shuttle.json", index.as_str()),
+        // Nothing of this is compiled: there is no such package.
+        (EntryType::Regular, "Cargo.toml", "[package]\nname = \"other\"\nversion = \"0.1.0\"\n"),
+        (EntryType::Regular, "Cargo.lock", "version = 4\n"),
+    ]);
+    let deploy = async |parameters: &str| {
+        let request = platform.api(Method::POST, &format!("/deploy?project=app{parameters}")).body(archive.clone());
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
+    };
+    assert_eq!(deploy("&origin=git:host/me/app%23%0Afolder:m:/home/me/app").await.0, 202);
+    // Another clone of it, and a client that says nothing.
+    assert_eq!(deploy("&origin=git:host/me/app%23%0Afolder:ci:/tmp/1").await.0, 202);
+    let shown = platform.api(Method::GET, "/projects/app").send().await.unwrap().text().await.unwrap();
+    assert!(shown.contains("folder:ci:/tmp/1"), "{shown}");
+    let (status, error) = deploy("&origin=folder:m:/home/them/app").await;
+    assert_eq!((status, error["code"].as_str()), (409, Some("other_origin")), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert_eq!(message, "`app` was last deployed from the repository host/me/app, and this is the folder /home/them/app");
+    assert_eq!(deploy("&origin=folder:m:/home/them/app&replace=true").await.0, 202);
+    assert_eq!(deploy("&origin=folder:m:/home/them/app").await.0, 202);
+    assert_eq!(deploy("").await.0, 202);
+
+    assert_eq!(platform.api(Method::DELETE, "/projects/app").send().await.unwrap().status(), 200);
+    let gone = platform.api(Method::GET, "/projects/app").send().await.unwrap();
+    assert_eq!(gone.status(), 404);
+    let gone = gone.text().await.unwrap();
+    assert!(gone.contains("was deleted") && gone.contains("logs --name app"), "{gone}");
+    // Nothing was logged, so there is no log to be kept.
+    assert_eq!(platform.api(Method::GET, "/projects/app/logs").send().await.unwrap().status(), 404);
+    assert_eq!(platform.api(Method::GET, "/projects/app/logs?follow=true").send().await.unwrap().status(), 409);
+    assert_eq!(deploy("&origin=folder:m:/somewhere/else").await.0, 202, "the name is free");
+}
+
+#[tokio::test]
 async fn the_api_answers_every_mistake_in_its_own_form() {
     let platform = Platform::start(&[]);
     let plain = |method, path: &str| platform.client.request(method, format!("{}{path}", platform.ready.api));

@@ -33,7 +33,7 @@ async fn an_app_from_its_first_deployment_to_its_deletion() {
     let said = text(&deployed);
     assert!(deployed.status.success(), "{said}{}", platform.server_log());
     // Of what comes from elsewhere, all had been compiled.
-    assert!(said.contains("1 crate of the project, 0 from elsewhere") && !said.contains("for every project"), "{said}");
+    assert!(said.contains("Compiled 1 of ") && said.contains(" of the project, 0 of "), "{said}");
     assert_eq!(platform.get("hello-axum", "/").await, (200, "Hello, world!".to_owned()));
     // Host names are matched without their case, port and trailing dot.
     for host in ["HELLO-axum.LocalHost", "hello-axum.localhost:8000", "hello-axum.localhost."] {
@@ -53,6 +53,9 @@ async fn an_app_from_its_first_deployment_to_its_deletion() {
     assert_eq!(platform.get("hello-axum", "/").await.0, 404);
     let status = platform.shuttle(app.path(), &["status"]);
     assert_eq!(status.status.code(), Some(6), "{}", text(&status));
+    assert!(text(&status).contains("was deleted") && text(&status).contains("logs --name hello-axum"), "{}", text(&status));
+    let logs = text(&platform.shuttle(app.path(), &["logs", "--tail", "10000"]));
+    assert!(logs.contains("visited") && logs.trim_end().ends_with("the project hello-axum was deleted"), "{logs}");
     platform.deploy(app.path());
     assert_eq!(platform.get("hello-axum", "/").await.0, 200);
 }
@@ -102,8 +105,10 @@ async fn broken_starts_leave_the_old_version(platform: &Platform, app: &App) {
         ("    println!(\"a last word\"); std::future::pending::<()>().await; Ok(router())", &["within 4 s", "a last word"]),
     ] {
         app.write(&with_main(body));
-        // The CLI wraps its lines.
-        let said = platform.deploy_fails(app.path(), 8).split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = platform.deploy_fails(app.path(), 8);
+        let is_told =
+            |line: &str| line.starts_with("note: deployment ") && line.contains("still serves at http://hello-axum.localhost");
+        assert!(said.lines().any(is_told), "{body} should end with what serves: {said}");
         for words in wanted {
             assert!(said.contains(words), "{body} should say {words:?}: {said}");
         }

@@ -43,6 +43,8 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// 409: the state of the thing does not allow this now.
     Conflict,
+    /// 409: the project was deployed from another folder or repository, and nobody said that it may be replaced.
+    OtherOrigin,
     /// 429: a limit on waiting deployments is reached.
     TooManyRequests,
     /// 507: the server's disk is full.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildKind, LaterBuild, LogLine, ProjectName};
+use crate::{BuildKind, LaterBuild, LogLine, Origin, ProjectName};
 
 /// A project: a name, at most one serving deployment, and the resources that its deployments asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Project {
     /// Names of the environment variables that the next instance gets, but for the platform's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// Where what serves is from, and the newest deployment.
+    #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+    pub origin: Origin,
 }
 
 /// The deployment that answers requests, and how its process is.

@@ -76,9 +76,7 @@ fn mark(line: &[u8]) -> Option<String> {
     match event["type"].as_str()? {
         "stage" => event["stage"].as_str().map(str::to_owned),
         // The server says it when cargo has ended.
-        "output" if event["text"].as_str()?.trim_end().ends_with(" had been compiled before") => {
-            Some("store the artifact".to_owned())
-        }
+        "output" if event["text"].as_str()?.contains(" of the project, ") => Some("store the artifact".to_owned()),
         "finished" => Some("the CLI ends".to_owned()),
         _ => None,
     }
@@ -92,8 +90,7 @@ mod tests {
     fn events_become_marks() {
         assert_eq!(mark(br#"data: {"type":"stage","stage":"compile","message":"m"}"#), Some("compile".to_owned()));
         assert_eq!(mark(br#"data: {"type":"finished","outcome":{}}"#), Some("the CLI ends".to_owned()));
-        let summary =
-            br#"data: {"type":"output","text":"    Compiled 1 crate of the project, 0 from elsewhere; 62 crates had been compiled before\n"}"#;
+        let summary = br#"data: {"type":"output","text":"    Compiled 1 of 2 crates of the project, 0 of 62 dependencies\n"}"#;
         assert_eq!(mark(summary), Some("store the artifact".to_owned()));
         for line in [
             &b"id: 4"[..],

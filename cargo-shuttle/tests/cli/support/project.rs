@@ -90,6 +90,15 @@ impl Project {
         self
     }
 
+    /// Runs git in this folder, with nothing of the user's configuration.
+    pub(crate) fn git(&self, folder: &str, arguments: &[&str]) -> &Self {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=t", "-c", "user.email=t@localhost"]).args(arguments).current_dir(self.root().join(folder));
+        let output = git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null").output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        self
+    }
+
     /// Adds one file to the index, whatever the ignore rules say, and commits it.
     pub(crate) fn commit_ignored(&self, folder: &str, file: &str) -> &Self {
         let repo = git2::Repository::open(self.root().join(folder)).unwrap();

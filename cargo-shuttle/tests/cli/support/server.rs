@@ -43,6 +43,8 @@ struct Inner {
     cancelled: Arc<tokio::sync::Notify>,
     project: Option<Project>,
     logs: String,
+    /// The parameters of each request for logs.
+    log_queries: Vec<BTreeMap<String, String>>,
     refuse_upload: Option<(StatusCode, ApiError)>,
     refuse_restart: Option<(StatusCode, ApiError)>,
     has_the_same: bool,
@@ -138,6 +140,10 @@ impl Server {
         self
     }
 
+    pub(crate) fn log_queries(&self) -> Vec<BTreeMap<String, String>> {
+        self.inner.lock().unwrap().log_queries.clone()
+    }
+
     pub(crate) fn refuses_uploads(&self, status: u16, code: ErrorCode, message: &str) -> &Self {
         let error = error(code, message);
         self.inner.lock().unwrap().refuse_upload = Some((StatusCode::from_u16(status).unwrap(), error));
@@ -206,7 +212,7 @@ impl Server {
 fn router(inner: Arc<Mutex<Inner>>) -> Router {
     Router::new()
         .route("/deploy", post(deploy))
-        .route("/projects", get(|| async { Json(Vec::<Project>::new()) }))
+        .route("/projects", get(projects))
         .route("/projects/{name}", get(project).delete(delete))
         .route("/projects/{name}/logs", get(logs))
         .route("/projects/{name}/restart", post(restart))
@@ -263,6 +269,7 @@ async fn deploy(Shared(inner): Inside, Query(query): Query<BTreeMap<String, Stri
             latest: Some(answer),
             resources: Vec::new(),
             env: Vec::new(),
+            origin: platform_wire::Origin::default(),
         });
         return cut();
     }
@@ -304,6 +311,10 @@ async fn change_env(Shared(inner): Inside, Json(change): Json<EnvChange>) -> Res
     Json(inner.variables.clone()).into_response()
 }
 
+async fn projects(Shared(inner): Inside) -> Response {
+    Json(inner.lock().unwrap().project.iter().cloned().collect::<Vec<_>>()).into_response()
+}
+
 async fn project(Shared(inner): Inside) -> Response {
     found(inner.lock().unwrap().project.clone())
 }
@@ -341,7 +352,11 @@ async fn logs(inner: Inside, Query(query): Query<BTreeMap<String, String>>, head
     if query.get("follow").is_some_and(|follow| follow == "true") {
         return events(inner, headers).await;
     }
-    let text = inner.0.lock().unwrap().logs.clone();
+    let text = {
+        let mut inner = inner.0.lock().unwrap();
+        inner.log_queries.push(query);
+        inner.logs.clone()
+    };
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 

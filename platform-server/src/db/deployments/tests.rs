@@ -18,6 +18,7 @@ async fn queued(db: &Db, id: &str, archive: u8) -> Queued {
         index: serde_json::from_str(index).unwrap(),
         secrets: None,
         build: BuildMode::Both,
+        origin: Origin::from_query(&format!("folder:m:/{id}")),
     })
     .await
     .unwrap()
@@ -37,6 +38,26 @@ fn open() -> (tempfile::TempDir, Db) {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(&folder.path().join("platform.db")).unwrap();
     (folder, db)
+}
+
+#[tokio::test]
+async fn a_project_is_from_where_the_serving_and_the_newest_deployment_are() {
+    let (_folder, db) = open();
+    let from = |ids: &str| ids.split_whitespace().map(|id| format!("folder:m:/{id}")).collect::<Vec<_>>().join("\n");
+    let origin = async || db.origin("app".parse().unwrap()).await.unwrap().to_query();
+    assert_eq!(origin().await, "");
+    queued(&db, "a", 1).await;
+    assert_eq!(origin().await, from("a"));
+    live(&db, "b", 1).await;
+    assert_eq!(origin().await, from("b"), "what was replaced by another place's says nothing");
+    queued(&db, "c", 2).await;
+    assert_eq!(origin().await, from("b c"));
+    db.delete_project("app".parse().unwrap()).await.unwrap();
+    assert_eq!(origin().await, "");
+    assert!(db.deleted_at("app".parse().unwrap()).await.unwrap().is_some());
+    queued(&db, "d", 2).await;
+    assert_eq!(origin().await, from("d"));
+    assert_eq!(db.deleted_at("app".parse().unwrap()).await.unwrap(), None);
 }
 
 #[tokio::test]
