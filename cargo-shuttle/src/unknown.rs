@@ -151,7 +151,7 @@ mod tests {
             ("there is no command `cargo shuttle deploi`".to_owned(), "did you mean `cargo shuttle deploy`?".to_owned())
         );
         assert_eq!(told(&["project", "lits"]).1, "did you mean `cargo shuttle project list`?");
-        assert!(told(&["xyzzy"]).1.starts_with("there are: deploy, project, deployment, status, restart, logs,"));
+        assert!(told(&["xyzzy"]).1.starts_with("there are: deploy, project, deployment, status, restart,"));
     }
 
     #[test]
