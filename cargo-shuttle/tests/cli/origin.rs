@@ -28,7 +28,7 @@ fn origin_of(project: &Project) -> Origin {
 }
 
 fn elsewhere() -> Origin {
-    Origin::from_query("git:github.com/them/app#\nfolder:m:/home/them/app")
+    Origin::from_query("git:github.com/them/app#\nfolder:m:/srv/them/app")
 }
 
 #[test]

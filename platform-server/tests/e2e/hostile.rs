@@ -176,17 +176,17 @@ async fn a_project_is_not_replaced_from_elsewhere_without_a_word() {
         let status = response.status().as_u16();
         (status, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
     };
-    assert_eq!(deploy("&origin=git:host/me/app%23%0Afolder:m:/home/me/app").await.0, 202);
+    assert_eq!(deploy("&origin=git:host/me/app%23%0Afolder:m:/srv/me/app").await.0, 202);
     // Another clone of it, and a client that says nothing.
     assert_eq!(deploy("&origin=git:host/me/app%23%0Afolder:ci:/tmp/1").await.0, 202);
     let shown = platform.api(Method::GET, "/projects/app").send().await.unwrap().text().await.unwrap();
     assert!(shown.contains("folder:ci:/tmp/1"), "{shown}");
-    let (status, error) = deploy("&origin=folder:m:/home/them/app").await;
+    let (status, error) = deploy("&origin=folder:m:/srv/them/app").await;
     assert_eq!((status, error["code"].as_str()), (409, Some("other_origin")), "{error}");
     let message = error["message"].as_str().unwrap();
-    assert_eq!(message, "`app` was last deployed from the repository host/me/app, and this is the folder /home/them/app");
-    assert_eq!(deploy("&origin=folder:m:/home/them/app&replace=true").await.0, 202);
-    assert_eq!(deploy("&origin=folder:m:/home/them/app").await.0, 202);
+    assert_eq!(message, "`app` was last deployed from the repository host/me/app, and this is the folder /srv/them/app");
+    assert_eq!(deploy("&origin=folder:m:/srv/them/app&replace=true").await.0, 202);
+    assert_eq!(deploy("&origin=folder:m:/srv/them/app").await.0, 202);
     assert_eq!(deploy("").await.0, 202);
 
     assert_eq!(platform.api(Method::DELETE, "/projects/app").send().await.unwrap().status(), 200);

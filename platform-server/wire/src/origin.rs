@@ -92,9 +92,9 @@ mod tests {
 
     #[test]
     fn one_identifier_in_common_is_the_same() {
-        let clone = origin(&["git:host/me/app#", "commit:1#", "folder:m:/home/me/app"]);
+        let clone = origin(&["git:host/me/app#", "commit:1#", "folder:m:/srv/me/app"]);
         assert!(clone.is_same(&origin(&["git:host/me/app#", "folder:ci:/tmp/1"])));
-        assert!(!clone.is_same(&origin(&["git:host/me/app#other", "folder:m:/home/me/other"])));
+        assert!(!clone.is_same(&origin(&["git:host/me/app#other", "folder:m:/srv/me/other"])));
         assert!(clone.is_same(&Origin::default()) && Origin::default().is_same(&clone));
         let either = origin(&["folder:m:/a"]).or(origin(&["folder:m:/b", "folder:m:/a"]));
         assert_eq!(either, origin(&["folder:m:/a", "folder:m:/b"]));
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_query_gives_it_back_and_nothing_too_long() {
-        let sent = origin(&["git:host/me/app#", "folder:m:/home/me and you/app"]);
+        let sent = origin(&["git:host/me/app#", "folder:m:/srv/me and you/app"]);
         assert_eq!(Origin::from_query(&sent.to_query()), sent);
         assert!(Origin::from_query("").is_unknown() && Origin::from_query(&"x".repeat(MAX_ID + 1)).is_unknown());
         assert_eq!(Origin::from_query(&"x\n".repeat(100)).0.len(), MAX_IDS);
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn a_person_is_told_the_repository_or_the_folder() {
         for (ids, said) in [
-            (&["git:host/me/app#", "folder:m:/home/me/app"][..], "the repository host/me/app"),
+            (&["git:host/me/app#", "folder:m:/srv/me/app"][..], "the repository host/me/app"),
             (&["git:host/me/app#services/api"], "the repository host/me/app (services/api)"),
-            (&["commit:12ab#", "folder:m:/home/me/app"], "the folder /home/me/app"),
+            (&["commit:12ab#", "folder:m:/srv/me/app"], "the folder /srv/me/app"),
             (&["commit:12ab#"], "a repository whose first commit is 12ab"),
             (&[], "an unknown place"),
         ] {
