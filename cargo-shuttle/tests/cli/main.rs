@@ -4,6 +4,7 @@
 mod archive;
 mod cancel;
 mod commands;
+mod dependencies;
 mod deploy;
 mod dry_run;
 mod env;
