@@ -85,7 +85,7 @@ impl Stored {
         Ok(Digest::new(&hash.finalize()) == *digest)
     }
 
-    /// Removes what is not `kept`, if it was stored before this time.
+    /// Removes what is not `kept`, if it was stored before this time. What cannot be removed is told, and keeps nothing else.
     pub(crate) fn remove_stale(&self, kept: &HashSet<String>, before: SystemTime) -> io::Result<()> {
         let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in fs::read_dir(&self.folder)? {
@@ -94,8 +94,15 @@ impl Stored {
             let digest = name.to_str().and_then(|name| name.split_once('.')).map(|(digest, _)| digest);
             // Of what is on its way to its place, the name is no digest.
             let Some(digest) = digest.filter(|digest| digest.parse::<Digest>().is_ok()) else { continue };
-            if !kept.contains(digest) && entry.metadata()?.modified()? < before {
-                fs::remove_file(entry.path())?;
+            if kept.contains(digest) {
+                continue;
+            }
+            let removed = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .and_then(|stored| if stored < before { fs::remove_file(entry.path()) } else { Ok(()) });
+            if let Err(error) = removed {
+                tracing::warn!(file = %entry.path().display(), %error, "a file that nobody needs cannot be removed");
             }
         }
         Ok(())
@@ -178,6 +185,20 @@ mod tests {
             assert_eq!(whole(), [true, true], "{damaged}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_that_cannot_be_removed_keeps_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let stored = Stored::new(folder.path().to_path_buf(), "so");
+        let digests: Vec<Digest> = (0..20).map(|n| Digest::new(&[n; 32])).collect();
+        for (n, digest) in digests.iter().enumerate() {
+            // Not a file, so that removing it as one fails.
+            if n % 2 == 0 { fs::create_dir(stored.path(digest)).unwrap() } else { fs::write(stored.path(digest), "").unwrap() }
+        }
+        stored.remove_stale(&HashSet::new(), SystemTime::now() + Duration::from_secs(60)).unwrap();
+        let left: Vec<bool> = digests.iter().map(|digest| stored.path(digest).exists()).collect();
+        assert_eq!(left, [true, false].repeat(10));
     }
 
     #[test]

@@ -139,7 +139,9 @@ impl Retention {
     async fn deleted_logs(&self) -> Result<(), SweepError> {
         let age = i64::try_from(self.keep_deleted_logs.as_millis()).unwrap_or(i64::MAX);
         for project in self.db.deleted_before(now_ms().saturating_sub(age)).await? {
-            self.logs.remove(&project).await?;
+            if let Err(error) = self.logs.remove(&project).await {
+                tracing::warn!(%project, %error, "the log of a deleted project cannot be removed");
+            }
         }
         Ok(())
     }
