@@ -52,6 +52,11 @@ fn follow(project: &Project, hint: &str) {
 
 #[track_caller]
 fn build(project: &Project, hint: &str) {
+    let source = ["app/src/lib.rs", "app/src/main.rs"].into_iter().find(|file| project.root().join(file).exists()).unwrap();
+    let has = |file: &str, text: &str| assert!(project.read(file).contains(text), "no {text} in {file} after the hint\n{hint}");
+    has(source, "#[shuttle_service::main]");
+    has("app/Cargo.toml", "shuttle-service");
+    has("app/Cargo.toml", "features = [");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let lock = here.with_file_name("platform-server").join("runner/tests/fixtures/Cargo.lock");
     fs::copy(lock, project.app().join("Cargo.lock")).unwrap();
