@@ -41,6 +41,7 @@ use crate::{
         under_way::UnderWay,
     },
     http::{self, Api, hash_key},
+    locks::Locks,
     logs::{LogLimits, LogStore},
     process::Spawner,
     provision::{OwnCluster, PersistFolders, Postgres, PostgresSource, Provisioner, RedisServers},
@@ -74,6 +75,10 @@ pub(crate) enum AppError {
     Domain(String),
     #[error("{} is no data directory of platform-server", .0.display())]
     NoData(PathBuf),
+    #[error("{} belongs to another user (uid {owner})", .folder.display())]
+    NotYours { folder: PathBuf, owner: u32 },
+    #[error("{left} of {all} could not be removed whole")]
+    NotCleared { left: usize, all: usize },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -97,6 +102,12 @@ impl AppError {
                 "in a container, give it CAP_SYS_ADMIN, CAP_SYS_PTRACE and all uids; or run platform-server as an ordinary user"
                     .into(),
             ),
+            Self::NotYours { owner, .. } => {
+                Some(format!("run this as that user, for example: sudo -u '#{owner}' platform-server cache"))
+            }
+            Self::NotCleared { .. } => {
+                Some("what is left lies in the data directory's folder `trash`; the server tries again when it is started".into())
+            }
             Self::NoData(_) => Some("name the one that the server uses: --data-dir DIR".into()),
             Self::Domain(_) => Some("for example --domain apps.example.com".into()),
             Self::Bind { .. } | Self::Db(_) | Self::Io(_) => None,
@@ -191,6 +202,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     driver.instances.stop().await;
     driver.launcher.provisioner.stop().await;
     let _ = api.await;
+    driver.events.flush().await;
     end(&data).await;
     tracing::info!("stopped");
     drop(range);
@@ -270,7 +282,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
     db.set_key("admin", hash_key(&key)).await?;
 
     let logs = LogStore::open(data.join("logs"), LogLimits::default())?;
-    let events = EventStore::new(&data.join("deployments"));
+    let events = EventStore::new(&data.join("deployments"))?;
     let artifacts = ArtifactStore::new(data.join("artifacts"));
     let routes = Arc::new(Routes::default());
     let cargo_home = DataDir::registry(data.path());
@@ -323,14 +335,23 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         seen_at,
         uids,
         fetch_from: AllowedHosts::new(&config.allow_fetch_from),
-        folders: BuildFolders::new(builds, limits.max_build_folders_bytes).in_layers(layers.is_ok()),
-        registry: Registry::new(cargo_home, limits.max_registry_bytes),
+        folders: BuildFolders::new(builds, limits.max_build_folders_bytes, data.trash.clone()).in_layers(layers.is_ok()),
+        registry: Registry::new(cargo_home, limits.max_registry_bytes, data.trash.clone()),
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),
         limits: limits.clone(),
     };
+    // Nothing is built yet; what cannot be swept now is swept after a build.
+    if let Err(error) = builder.folders.sweep() {
+        tracing::warn!(%error, "what earlier builds left could not be removed");
+    }
     let (queue, queue_task) = queue::queue();
-    let archive_limits = ArchiveLimits { unpacked_bytes: limits.max_unpacked_bytes, ..ArchiveLimits::default() };
+    let archive_limits = ArchiveLimits {
+        unpacked_bytes: limits.max_unpacked_bytes,
+        entries: limits.max_archive_entries,
+        folders: limits.max_archive_folders,
+        ..ArchiveLimits::default()
+    };
     let archives = Stored::new(data.join("archives"), "tar.gz");
     let retention = Arc::new(Retention {
         db: db.clone(),
@@ -338,6 +359,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         deployments: data.join("deployments"),
         archives: archives.clone(),
         artifacts: artifacts.clone(),
+        trash: data.trash.clone(),
         keep: limits.keep_deployments,
         keep_deleted_logs: limits.keep_deleted_logs(),
         in_use: InUse::default(),
@@ -367,7 +389,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         reserve,
         idle: IdleWork::default(),
         not_stored: Mutex::default(),
-        swaps: Mutex::default(),
+        swaps: Locks::default(),
         tasks: TaskTracker::new(),
         stop: stop.clone(),
     });
@@ -378,6 +400,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         limits: limits.clone(),
         archive_limits,
         archives,
+        trash: data.trash.clone(),
         deployments: data.join("deployments"),
         protections: [sandbox.tier().describe(), vec![dependencies]].concat(),
         stop: stop.clone(),

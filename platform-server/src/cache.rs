@@ -1,7 +1,14 @@
 //! `platform-server cache`: what the build folders and the downloaded crates take, and their removal. It works beside a
-//! running server, which locks what it uses.
+//! running server, which locks what it uses. Looking changes nothing in the data directory and makes no file there.
 
-use std::{io::Write, path::PathBuf, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    time::SystemTime,
+};
 
 use serde_json::json;
 
@@ -10,7 +17,8 @@ use crate::{
     build::{BuildFolders, Kept, Registry},
     config::{Cache, Output},
     data_dir::{self, DataDir},
-    db::Db,
+    db::project_names,
+    remove::Trash,
 };
 
 /// What is shown in a line.
@@ -19,7 +27,7 @@ struct Row {
     bytes: u64,
     used: SystemTime,
     /// `false`: it is in use. `None`: nobody asked.
-    removed: Option<bool>,
+    removed: Option<io::Result<bool>>,
 }
 
 /// Shows what there is, or removes it.
@@ -30,49 +38,75 @@ pub(crate) async fn run(config: Cache) -> Result<(), AppError> {
     if !builds.is_dir() {
         return Err(AppError::NoData(data));
     }
-    let projects = Db::open(&data.join("platform.db"))?.projects().await?;
-    let folders = BuildFolders::new(builds, u64::MAX);
-    let mut out = std::io::stdout().lock();
+    // Root may look at another user's, and would leave files of its own there by removing things.
+    let owner = fs::metadata(&builds)?.uid();
+    if owner != rustix::process::geteuid().as_raw() && (config.clear || !root) {
+        return Err(AppError::NotYours { folder: data, owner });
+    }
+    let projects = project_names(&data.join("platform.db"))
+        .inspect_err(|error| tracing::warn!("projects are shown by their numbers: {error}"))
+        .ok();
+    let trash = Trash::emptied_at_once(DataDir::trash(&data));
+    let folders = BuildFolders::new(builds, u64::MAX, trash.clone());
     let mut rows = Vec::new();
     for folder in folders.list()? {
-        let what =
-            describe(&folder, |id| projects.iter().find(|project| project.id == id).map(|project| project.name.to_string()));
-        let removed = if config.clear { Some(folders.remove(&folder)?) } else { None };
-        rows.push(Row { what, bytes: folder.bytes, used: folder.used, removed });
+        let removed = config.clear.then(|| folders.remove(&folder));
+        rows.push(Row { what: describe(&folder, projects.as_ref()), bytes: folder.bytes, used: folder.used, removed });
     }
-    let registry = Registry::new(DataDir::registry(&data), u64::MAX);
+    let registry = Registry::new(DataDir::registry(&data), u64::MAX, trash);
     let (bytes, used) = (registry.bytes(), registry.last_used()?);
     if bytes > 0 {
-        let removed = if config.clear { Some(registry.clear(&folders)?) } else { None };
+        let removed = config.clear.then(|| registry.clear(&folders));
         rows.push(Row { what: "downloaded crates".to_owned(), bytes, used, removed });
     }
-    let total: u64 = rows.iter().filter(|row| row.removed != Some(false)).map(|row| row.bytes).sum();
-    if config.output == Output::Json {
-        let folders: Vec<_> = rows
-            .iter()
-            .map(|row| json!({"what": row.what, "bytes": row.bytes, "used_ms": since_epoch_ms(row.used), "removed": row.removed}))
-            .collect();
-        writeln!(out, "{}", json!({"folders": folders, "bytes": total}))?;
-        return Ok(());
+    if config.clear {
+        folders.sweep()?;
     }
-    for Row { what, bytes, used, removed } in &rows {
-        let state = match removed {
-            None => format!("used {}", ago(*used)),
-            Some(true) => "removed".to_owned(),
-            Some(false) => "in use, kept".to_owned(),
-        };
-        writeln!(out, "{:>10}  {state:<16}  {what}", size(*bytes))?;
+    show(&rows, config.output, config.clear)?;
+    match rows.iter().filter(|row| matches!(row.removed, Some(Err(_)))).count() {
+        0 => Ok(()),
+        left => Err(AppError::NotCleared { left, all: rows.len() }),
     }
-    let verb = if config.clear { "freed" } else { "in all" };
-    writeln!(out, "{:>10}  {verb}", size(total))?;
-    Ok(())
 }
 
-fn describe(folder: &Kept, name: impl Fn(i64) -> Option<String>) -> String {
-    match folder.project {
-        Some(0) => "the warm-up".to_owned(),
-        Some(id) => name(id).map_or_else(|| "a deleted project".to_owned(), |name| format!("project {name}")),
-        None => "compiled dependencies, shared".to_owned(),
+fn show(rows: &[Row], output: Output, clear: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let total: u64 = rows.iter().filter(|row| matches!(row.removed, None | Some(Ok(true)))).map(|row| row.bytes).sum();
+    if output == Output::Json {
+        let folders: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let removed = row.removed.as_ref().map(|removed| matches!(removed, Ok(true)));
+                let error = row.removed.as_ref().and_then(|removed| removed.as_ref().err()).map(ToString::to_string);
+                let used_ms = since_epoch_ms(row.used);
+                json!({"what": row.what, "bytes": row.bytes, "used_ms": used_ms, "removed": removed, "error": error})
+            })
+            .collect();
+        return writeln!(out, "{}", json!({"folders": folders, "bytes": total}));
+    }
+    for Row { what, bytes, used, removed } in rows {
+        let state = match removed {
+            None => format!("used {}", ago(*used)),
+            Some(Ok(true)) => "removed".to_owned(),
+            Some(Ok(false)) => "in use, kept".to_owned(),
+            Some(Err(_)) => "not removed".to_owned(),
+        };
+        writeln!(out, "{:>10}  {state:<16}  {what}", size(*bytes))?;
+        if let Some(Err(error)) = removed {
+            writeln!(out, "{:>10}  {error}", "")?;
+        }
+    }
+    writeln!(out, "{:>10}  {}", size(total), if clear { "freed" } else { "in all" })
+}
+
+fn describe(folder: &Kept, names: Option<&HashMap<i64, String>>) -> String {
+    match (folder.project, names) {
+        (Some(0), _) => "the warm-up".to_owned(),
+        (Some(id), None) => format!("project number {id}"),
+        (Some(id), Some(names)) => {
+            names.get(&id).map_or_else(|| "a deleted project".to_owned(), |name| format!("project {name}"))
+        }
+        (None, _) => "compiled dependencies, shared".to_owned(),
     }
 }
 

@@ -105,6 +105,12 @@ pub(crate) struct Limits {
     /// Most bytes that an archive may unpack to
     #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024 * 1024)]
     pub(crate) max_unpacked_bytes: u64,
+    /// Most entries of an archive: files and folders, those that their paths imply included
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) max_archive_entries: u64,
+    /// Most folders of an archive
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(crate) max_archive_folders: u64,
     /// Largest compiled artifact, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024 * 1024)]
     pub(crate) max_artifact_bytes: u64,

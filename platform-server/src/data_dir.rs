@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
-use crate::{deployment::Digest, stored::persist};
+use crate::{db::now_ms, deployment::Digest, remove::Trash, stored::persist};
 
 /// Longest path of a socket that the kernel takes, in bytes, less what is below the run directory.
 const MAX_RUN_DIR: usize = 107 - "/redis/app_0123456789abcdef/redis.sock".len();
@@ -24,6 +24,8 @@ pub(crate) struct DataDir {
     root: PathBuf,
     /// For sockets: short, empty at each start, gone after a reboot.
     pub(crate) run: PathBuf,
+    /// What is not needed any more.
+    pub(crate) trash: Trash,
     _lock: File,
 }
 
@@ -99,8 +101,9 @@ impl DataDir {
         }
         // Others pass through, to the folders that are theirs, and list nothing.
         fs::set_permissions(&path, fs::Permissions::from_mode(if root { 0o711 } else { 0o700 })).map_err(at(&path))?;
-        let run = run_dir(&path, root)?;
-        let this = Self { root: path, run, _lock: lock };
+        let trash = Trash::emptied_aside(Self::trash(&path)).map_err(at(&Self::trash(&path)))?;
+        let run = run_dir(&path, root, &trash)?;
+        let this = Self { root: path, run, trash, _lock: lock };
         for folder in ["archives", "artifacts", "builds", "cargo-home", "deployments", "logs", "persist", "redis"] {
             let folder = this.root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
@@ -121,24 +124,30 @@ impl DataDir {
         path.join("cargo-home/shared")
     }
 
+    /// The folder of what is to be removed, for a data directory at `path`.
+    pub(crate) fn trash(path: &Path) -> PathBuf {
+        path.join("trash")
+    }
+
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Removes what a killed server left half done: deployments that it had not stored yet, and files without their place.
+    /// What cannot be removed is told, and left.
     pub(crate) fn remove_unfinished(&self, known: impl Fn(&str) -> bool) -> io::Result<()> {
         for entry in fs::read_dir(self.join("deployments"))? {
             let entry = entry?;
             if !entry.file_name().to_str().is_some_and(&known) {
-                fs::remove_dir_all(entry.path())?;
+                self.trash.discard_or_tell(&entry.path());
             }
         }
-        for folder in ["archives", "artifacts"] {
+        for folder in ["", "archives", "artifacts"] {
             for entry in fs::read_dir(self.join(folder))? {
                 let entry = entry?;
                 // As `tempfile` names what has not got its place yet.
                 if entry.file_name().to_string_lossy().starts_with(".tmp") {
-                    fs::remove_file(entry.path())?;
+                    self.trash.discard_or_tell(&entry.path());
                 }
             }
         }
@@ -224,7 +233,7 @@ pub(crate) fn seen_at(data: &DataDir, root: bool) -> Result<PathBuf, DataDirErro
 }
 
 /// A short path of the server's own for this data directory's sockets.
-fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
+fn run_dir(data_dir: &Path, root: bool, trash: &Trash) -> Result<PathBuf, DataDirError> {
     let uid = rustix::process::geteuid().as_raw();
     let digest = Digest::new(&Sha256::digest(data_dir.as_os_str().as_encoded_bytes()));
     let name = &digest.as_str()[..16];
@@ -237,8 +246,16 @@ fn run_dir(data_dir: &Path, root: bool) -> Result<PathBuf, DataDirError> {
     let mode = if root { 0o711 } else { 0o700 };
     fs::set_permissions(&base, fs::Permissions::from_mode(mode)).map_err(at(&base))?;
     let run = base.join(name);
-    if run.exists() {
-        fs::remove_dir_all(&run).map_err(at(&run))?;
+    // It is seldom on the same disk as the trash, so it is moved aside here.
+    let aside = base.join(format!(".tmp-{name}-{}", now_ms()));
+    match fs::rename(&run, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        moved => moved.map_err(at(&run))?,
+    }
+    for entry in fs::read_dir(&base).map_err(at(&base))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&format!(".tmp-{name}-")) {
+            trash.remove(entry.path()).map_err(at(&base))?;
+        }
     }
     for (folder, mode) in
         [(run.clone(), mode), (run.join("apps"), 0o700), (run.join("postgres"), mode), (run.join("redis"), mode)]
@@ -266,6 +283,7 @@ fn run_base(root: bool, uid: u32, name: &str) -> Result<PathBuf, DataDirError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remove::tests::{DEEP, eventually, nested};
 
     #[test]
     fn a_folder_that_others_cannot_enter_is_named() {
@@ -279,10 +297,37 @@ mod tests {
         assert!(error.hint().unwrap().contains("chmod o+x"));
     }
 
+    fn data(root: &Path) -> DataDir {
+        let trash = Trash::emptied_aside(root.join("trash")).unwrap();
+        DataDir { root: root.to_path_buf(), run: PathBuf::new(), trash, _lock: tempfile::tempfile().unwrap() }
+    }
+
+    #[test]
+    fn what_a_killed_server_left_is_removed_whatever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = data(folder.path());
+        for kept in ["deployments/known/files", "archives", "artifacts", "persist/1"] {
+            fs::create_dir_all(data.join(kept)).unwrap();
+        }
+        nested(&data.join("deployments/unknown"), DEEP);
+        nested(&data.join("archives/.tmpA1b2C3"), 2);
+        for file in [".tmpA1b2C3", "artifacts/.tmpA1b2C3", "artifacts/kept.so", "deployments/file"] {
+            fs::write(data.join(file), "").unwrap();
+        }
+        data.remove_unfinished(|id| id == "known").unwrap();
+        for gone in ["deployments/unknown", "deployments/file", "archives/.tmpA1b2C3", ".tmpA1b2C3", "artifacts/.tmpA1b2C3"] {
+            assert!(!data.join(gone).exists(), "{gone}");
+        }
+        for kept in ["deployments/known/files", "artifacts/kept.so", "persist/1"] {
+            assert!(data.join(kept).exists(), "{kept}");
+        }
+        eventually("the trash is emptied", || fs::read_dir(data.join("trash")).unwrap().next().is_none());
+    }
+
     #[test]
     fn a_loss_of_power_is_one_that_no_server_has_ended_before() {
         let folder = tempfile::tempdir().unwrap();
-        let data = DataDir { root: folder.path().to_path_buf(), run: PathBuf::new(), _lock: tempfile::tempfile().unwrap() };
+        let data = data(folder.path());
         assert!(!data.power_was_lost().unwrap());
         data.note_running().unwrap();
         // Killed, or still there: what it wrote is in the kernel's memory at least.
@@ -299,7 +344,7 @@ mod tests {
     #[test]
     fn the_key_is_made_once_and_is_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let data = DataDir { root: folder.path().to_path_buf(), run: PathBuf::new(), _lock: tempfile::tempfile().unwrap() };
+        let data = data(folder.path());
         let (path, key) = data.admin_key().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{key}\n"));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);

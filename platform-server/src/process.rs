@@ -18,7 +18,7 @@ use tokio::{io::unix::AsyncFd, sync::oneshot};
 /// Environment variable by which a server finds the processes of a predecessor that was killed.
 const MARKER: &str = "PLATFORM_SERVER_INSTANCE";
 
-type Job = (Command, oneshot::Sender<io::Result<Child>>);
+type Job = (Command, oneshot::Sender<io::Result<Leader>>);
 
 /// Starts processes, all from the same thread. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,11 +33,8 @@ impl Spawner {
         let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::Builder::new().name("spawner".into()).spawn(move || {
             while let Ok((mut command, reply)) = queue.recv() {
-                if let Err(Ok(mut orphan)) = reply.send(command.process_group(0).spawn()) {
-                    // Whoever asked has gone away meanwhile.
-                    let _ = orphan.kill();
-                    let _ = orphan.wait();
-                }
+                // Whoever asked may go away at any time, also after the reply was sent; then it is dropped, and ended.
+                let _ = reply.send(command.process_group(0).spawn().map(Leader::new));
             }
         })?;
         Ok(Self { jobs, marker: marker.into() })
@@ -51,8 +48,7 @@ impl Spawner {
     pub(crate) async fn spawn(&self, command: Command) -> io::Result<Process> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send((command, reply)).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        let child = answer.await.map_err(|_| io::ErrorKind::BrokenPipe)??;
-        Process::new(child)
+        Process::new(answer.await.map_err(|_| io::ErrorKind::BrokenPipe)??)
     }
 
     /// Kills what a server that was killed has left: processes that carry the marker, and, where the server is root,
@@ -121,11 +117,46 @@ pub(crate) fn is_running(pid: u32) -> bool {
         .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
 }
 
-/// One child and its process group. Dropping it kills the group.
+/// A child that leads a group, until it is reaped. Dropping it kills the group.
+#[derive(Debug)]
+struct Leader {
+    child: Option<Child>,
+    pid: Pid,
+}
+
+impl Leader {
+    fn new(child: Child) -> Self {
+        let pid = Pid::from_child(&child);
+        Self { child: Some(child), pid }
+    }
+
+    /// Kills what is left of the group of one that has ended. It is not yet reaped, so the group's number is still its own.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let status = self.child.as_mut().ok_or(io::ErrorKind::NotFound)?.wait()?;
+        self.child = None;
+        Ok(status)
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        if let Ok(Some(_)) = child.try_wait() {
+            return;
+        }
+        // It ends when the kernel has taken it down, which can take long, and whoever drops it may not wait.
+        if let Err(error) = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait()) {
+            tracing::warn!(%error, "a process that was ended cannot be reaped");
+        }
+    }
+}
+
+/// One child and its process group. Dropping it kills the group, and does not wait for that.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Child,
-    pid: Pid,
+    leader: Leader,
     pidfd: AsyncFd<OwnedFd>,
     status: Option<ExitStatus>,
     /// Kept open: its end tells a child that reads from it that the server is gone.
@@ -139,18 +170,10 @@ fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 impl Process {
-    fn new(mut child: Child) -> io::Result<Self> {
-        let pid = Pid::from_child(&child);
-        let stdin = child.stdin.take();
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(watch);
-        match pidfd {
-            Ok(pidfd) => Ok(Self { child, pid, pidfd, status: None, stdin }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        }
+    fn new(mut leader: Leader) -> io::Result<Self> {
+        let stdin = leader.child.as_mut().and_then(|child| child.stdin.take());
+        let pidfd = watch(pidfd_open(leader.pid, PidfdFlags::NONBLOCK)?)?;
+        Ok(Self { leader, pidfd, status: None, stdin })
     }
 
     /// Writes to the child's stdin and leaves it open. The data must fit a pipe's buffer or be read at once.
@@ -159,15 +182,15 @@ impl Process {
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.leader.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.child.stdout.take()
+        self.leader.child.as_mut()?.stdout.take()
     }
 
     pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
-        self.child.stderr.take()
+        self.leader.child.as_mut()?.stderr.take()
     }
 
     /// Waits for the leader's end, then ends what is left of its group. Cancel-safe.
@@ -176,13 +199,7 @@ impl Process {
             return Ok(status);
         }
         let _ = self.pidfd.readable().await?;
-        self.reap()
-    }
-
-    /// Not yet reaped, so the group's number is still this one's.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        let _ = kill_process_group(self.pid, Signal::KILL);
-        let status = self.child.wait()?;
+        let status = self.leader.reap()?;
         self.status = Some(status);
         Ok(status)
     }
@@ -197,7 +214,7 @@ impl Process {
     /// Kills the whole group, and waits for the leader's end.
     pub(crate) async fn kill(&mut self) -> io::Result<ExitStatus> {
         if self.status.is_none() {
-            let _ = kill_process_group(self.pid, Signal::KILL);
+            let _ = kill_process_group(self.leader.pid, Signal::KILL);
         }
         self.wait().await
     }
@@ -207,15 +224,6 @@ impl Process {
         match tokio::time::timeout(grace, self.wait()).await {
             Ok(status) => status,
             Err(_) => self.kill().await,
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.status.is_none() {
-            let _ = kill_process_group(self.pid, Signal::KILL);
-            let _ = self.child.wait();
         }
     }
 }
@@ -247,5 +255,62 @@ fn signal_name(signal: i32) -> &'static str {
         25 => "SIGXFSZ",
         31 => "SIGSYS",
         _ => "unnamed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path, process::Stdio};
+
+    use futures_util::poll;
+
+    use super::*;
+    use crate::remove::tests::eventually;
+
+    /// Writes its own number and that of a child of its to a file, and stays.
+    fn stays(file: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $$ $! > \"$0.new\" && mv \"$0.new\" \"$0\" && wait"]).arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn pids(file: &Path) -> Vec<u32> {
+        eventually("it starts", || file.exists());
+        fs::read_to_string(file).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    fn assert_gone(pids: &[u32]) {
+        eventually("nothing of it is left, not even a zombie", || {
+            // Whoever reaps orphans here may take its time with the leader's child.
+            !Path::new(&format!("/proc/{}", pids[0])).exists() && !pids.iter().any(|pid| is_running(*pid))
+        });
+    }
+
+    #[tokio::test]
+    async fn a_spawn_that_is_cancelled_after_the_process_has_started_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let spawner = Spawner::new("test").unwrap();
+        let file = folder.path().join("pids");
+        let mut spawning = Box::pin(spawner.spawn(stays(&file)));
+        assert!(poll!(&mut spawning).is_pending());
+        // There is one thread that starts them, so the reply to the first has been sent as well.
+        assert!(spawner.spawn(Command::new("true")).await.unwrap().wait().await.unwrap().success());
+        let pids = pids(&file);
+        assert!(pids.iter().all(|pid| is_running(*pid)));
+        drop(spawning);
+        assert_gone(&pids);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_dropped_is_ended_and_reaped_with_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let spawner = Spawner::new("test").unwrap();
+        let file = folder.path().join("pids");
+        let process = spawner.spawn(stays(&file)).await.unwrap();
+        let pids = pids(&file);
+        assert_eq!(process.id(), pids[0]);
+        drop(process);
+        assert_gone(&pids);
     }
 }

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::{
+    build::blocking,
     db::{Db, DbError},
     provision::{random, secret},
     stored::persist_new,
@@ -135,18 +136,24 @@ impl Vault {
 
     async fn key(&self) -> Result<&Key, VaultError> {
         self.key
-            .get_or_try_init(async || match read(&self.path) {
+            .get_or_try_init(async || match self.read().await {
                 Err(VaultError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                     if self.db.has_secrets().await? {
                         return Err(VaultError::Lost(self.path.clone()));
                     }
-                    make(&self.path).map_err(|error| self.io(error))?;
+                    let path = self.path.clone();
+                    blocking(move || make(&path)).await.map_err(|error| self.io(error))?;
                     tracing::info!(file = %self.path.display(), "made the key for secrets; keep a copy of it");
-                    read(&self.path)
+                    self.read().await
                 }
                 read => read,
             })
             .await
+    }
+
+    async fn read(&self) -> Result<Key, VaultError> {
+        let path = self.path.clone();
+        blocking(move || Ok(read(&path))).await.map_err(|error| self.io(error))?
     }
 }
 

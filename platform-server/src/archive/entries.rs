@@ -4,7 +4,7 @@
 //! the file for the end of the archive, does not look behind it, and reads long names into memory without a limit.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, BufRead, BufReader, Read},
     rc::Rc,
 };
@@ -39,32 +39,43 @@ pub(super) enum Kind {
 struct Source<R> {
     reader: R,
     failed: Rc<RefCell<Option<io::Error>>>,
+    /// Whether it has given a byte.
+    any: Rc<Cell<bool>>,
 }
 
 impl<R: Read> Read for Source<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buffer).inspect_err(|error| {
+        let read = self.reader.read(buffer).inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
                 *self.failed.borrow_mut() = Some(io::Error::new(error.kind(), error.to_string()));
             }
-        })
+        })?;
+        self.any.set(self.any.get() || read > 0);
+        Ok(read)
     }
 }
 
 pub(super) struct Entries<'a, R: Read> {
     gzip: GzDecoder<BufReader<Source<R>>>,
     failed: Rc<RefCell<Option<io::Error>>>,
+    any: Rc<Cell<bool>>,
     limits: &'a ArchiveLimits,
-    /// Headers so far, extensions included.
+    /// Headers so far, extended ones included.
     headers: u64,
     begun: bool,
 }
 
 impl<'a, R: Read> Entries<'a, R> {
     pub(super) fn new(reader: R, limits: &'a ArchiveLimits) -> Self {
-        let failed = Rc::new(RefCell::new(None));
-        let source = BufReader::with_capacity(64 * 1024, Source { reader, failed: failed.clone() });
-        Self { gzip: GzDecoder::new(source), failed, limits, headers: 0, begun: false }
+        let (failed, any) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(false)));
+        let source = Source { reader, failed: Rc::clone(&failed), any: Rc::clone(&any) };
+        let gzip = GzDecoder::new(BufReader::with_capacity(64 * 1024, source));
+        Self { gzip, failed, any, limits, headers: 0, begun: false }
+    }
+
+    /// The number of the entry that was read last, extended headers included; the first is 1.
+    pub(super) fn number(&self) -> u64 {
+        self.headers
     }
 
     /// The next entry; `None` once the archive has ended as it should, with nothing behind it.
@@ -77,7 +88,7 @@ impl<'a, R: Read> Entries<'a, R> {
                 return if long_name.is_some() { Err(Refusal::Truncated.whole()) } else { Ok(None) };
             };
             let name = long_name.take().unwrap_or_else(|| header.path_bytes().into_owned());
-            let size = header.entry_size().map_err(|_| Refusal::NotTar.at_bytes(&name))?;
+            let size = header.entry_size().map_err(|_| Refusal::Field("size").at_bytes(&name))?;
             match header.entry_type() {
                 EntryType::GNULongName => {
                     let mut value = self.read_extension(&name, size)?;
@@ -98,12 +109,13 @@ impl<'a, R: Read> Entries<'a, R> {
     fn plain_entry(&self, header: &Header, kind: EntryType, name: &[u8], size: u64) -> Result<Entry, ArchiveError> {
         let kind = match kind {
             EntryType::Regular | EntryType::Continuous if !name.ends_with(b"/") => {
-                let mode = header.mode().map_err(|_| Refusal::NotTar.at_bytes(name))?;
+                let mode = header.mode().map_err(|_| Refusal::Field("mode").at_bytes(name))?;
                 Kind::File { size, executable: mode & 0o111 != 0 }
             }
             EntryType::Directory if size == 0 => Kind::Folder,
             // What is a folder by one reading and a file by another is neither.
-            EntryType::Regular | EntryType::Continuous | EntryType::Directory => return Err(Refusal::NotTar.at_bytes(name)),
+            EntryType::Directory => return Err(Refusal::FolderWithContent { bytes: size }.at_bytes(name)),
+            EntryType::Regular | EntryType::Continuous => return Err(Refusal::FileNamedAsFolder.at_bytes(name)),
             other => return Err(Refusal::EntryType(describe(other)).at_bytes(name)),
         };
         let trimmed = if matches!(kind, Kind::Folder) { name.strip_suffix(b"/").unwrap_or(name) } else { name };
@@ -156,7 +168,7 @@ impl<'a, R: Read> Entries<'a, R> {
         let mut block = [0; BLOCK];
         let read = self.read_full(&mut block)?;
         if read < BLOCK {
-            return Err(if self.begun || read > 0 { Refusal::Truncated } else { Refusal::NoIndex }.whole());
+            return Err(if self.begun || read > 0 { Refusal::Truncated } else { Refusal::NoEntries }.whole());
         }
         self.begun = true;
         if block.iter().all(|b| *b == 0) {
@@ -171,7 +183,7 @@ impl<'a, R: Read> Entries<'a, R> {
         let mut right = header.clone();
         right.set_cksum();
         if header.cksum().ok() != right.cksum().ok() {
-            return Err(Refusal::NotTar.whole());
+            return Err(Refusal::Checksum.whole());
         }
         Ok(Some(header))
     }
@@ -224,6 +236,7 @@ impl<'a, R: Read> Entries<'a, R> {
             return ArchiveError::Read(error);
         }
         match error.kind() {
+            io::ErrorKind::UnexpectedEof if !self.any.get() => Refusal::Empty.whole(),
             io::ErrorKind::UnexpectedEof => Refusal::Truncated.whole(),
             _ if self.gzip.header().is_none() => Refusal::NotGzip.whole(),
             _ => Refusal::Damaged(error.to_string()).whole(),
@@ -235,7 +248,7 @@ impl<'a, R: Read> Entries<'a, R> {
 fn path_of_pax(content: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, ArchiveError> {
     let mut path = None;
     for extension in tar::PaxExtensions::new(content) {
-        let extension = extension.map_err(|_| Refusal::NotTar.at_bytes(name))?;
+        let extension = extension.map_err(|_| Refusal::ExtendedHeader.at_bytes(name))?;
         match extension.key_bytes() {
             b"path" => path = Some(extension.value_bytes().to_vec()),
             b"mtime" | b"atime" | b"ctime" | b"uid" | b"gid" | b"uname" | b"gname" | b"comment" => {}

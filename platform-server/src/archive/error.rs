@@ -6,10 +6,12 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The archive breaks a rule or a limit: the sender's fault.
-    #[error("the archive was refused{}: {refusal}", at(entry))]
+    #[error("the archive was refused{}: {refusal}", which(entry, *number))]
     Refused {
-        /// The entry's name with its control characters escaped; empty where no entry is at fault.
+        /// The entry's name with its control characters escaped; empty where it is not known, or no entry is at fault.
         entry: String,
+        /// Which one it is, counted from 1; 0 where no entry is at fault.
+        number: u64,
         refusal: Refusal,
     },
     /// The archive could not be read from where it comes: a fault of the connection or of the server's disk.
@@ -34,16 +36,51 @@ impl ArchiveError {
         matches!(
             self,
             Self::Refused {
-                refusal: R::TooManyEntries { .. } | R::FileTooLarge { .. } | R::UnpacksToTooMuch { .. } | R::IndexTooLarge { .. },
+                refusal: R::TooManyEntries { .. }
+                    | R::TooManyFolders { .. }
+                    | R::FileTooLarge { .. }
+                    | R::UnpacksToTooMuch { .. }
+                    | R::IndexTooLarge { .. },
                 ..
             }
         )
+    }
+
+    /// The server's flag that sets the limit which the archive is over.
+    #[must_use]
+    pub fn limit_flag(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { refusal: Refusal::TooManyEntries { .. }, .. } => Some("--max-archive-entries"),
+            Self::Refused { refusal: Refusal::TooManyFolders { .. }, .. } => Some("--max-archive-folders"),
+            Self::Refused { refusal: Refusal::UnpacksToTooMuch { .. }, .. } => Some("--max-unpacked-bytes"),
+            _ => None,
+        }
+    }
+
+    /// The same, of the entry with this number, where it is one entry's.
+    pub(super) fn of_entry(mut self, last: u64) -> Self {
+        if let Self::Refused { entry, number, refusal } = &mut self
+            && (!entry.is_empty() || matches!(refusal, Refusal::Checksum))
+            // Of the first entry everything is said by its name, which has to be that of the index.
+            && last > 1
+        {
+            *number = last;
+        }
+        self
     }
 
     /// Whether the server has no room left for the files.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Write { error, .. } if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+fn which(entry: &str, number: u64) -> String {
+    match (entry, number) {
+        (entry, 0) => at(entry),
+        ("", number) => format!(" at its entry number {number}"),
+        (entry, number) => format!(" at its entry number {number}, `{entry}`"),
     }
 }
 
@@ -58,12 +95,24 @@ pub enum Refusal {
     NotGzip,
     #[error("its compressed data is damaged ({0})")]
     Damaged(String),
+    #[error("it is empty; the archive has to be the body of the request")]
+    Empty,
     #[error("it ends too early; was the upload cut short?")]
     Truncated,
     #[error("there is something after its end")]
     TrailingData,
-    #[error("its header is not that of a tar entry")]
-    NotTar,
+    #[error("the checksum of its header is wrong; it is damaged, or no tar archive")]
+    Checksum,
+    #[error("the field `{0}` of its header is no number")]
+    Field(&'static str),
+    #[error("its extended header is malformed; each record of one has to be `LENGTH KEYWORD=VALUE` and a line feed")]
+    ExtendedHeader,
+    #[error("its type says that it is a file, and its name ends with `/` as a folder's")]
+    FileNamedAsFolder,
+    #[error("it is a folder, and has a content of {bytes} bytes")]
+    FolderWithContent { bytes: u64 },
+    #[error("it is a gzip file with nothing in it")]
+    NoEntries,
     #[error("the first entry has to be the index `shuttle.json`; use `cargo shuttle deploy` to pack a project")]
     NoIndex,
     #[error("the index is longer than {limit} bytes")]
@@ -74,8 +123,10 @@ pub enum Refusal {
     Format { found: u32, known: u32 },
     #[error("the index names `{path}`, which is not in the archive")]
     Missing { path: String },
-    #[error("it has more than {limit} entries, implied folders included")]
+    #[error("it has more than {limit} entries, the folders that their paths imply included")]
     TooManyEntries { limit: u64 },
+    #[error("it has more than {limit} folders, those that the paths of its entries imply included")]
+    TooManyFolders { limit: u64 },
     #[error("the file is larger than {limit} bytes")]
     FileTooLarge { limit: u64 },
     #[error("the files are larger than {limit} bytes together")]
@@ -124,12 +175,12 @@ impl Refusal {
     }
 
     pub(super) fn at_bytes(self, entry: &[u8]) -> ArchiveError {
-        ArchiveError::Refused { entry: shown(entry), refusal: self }
+        ArchiveError::Refused { entry: shown(entry), number: 0, refusal: self }
     }
 
     /// The refusal, of the archive as a whole.
     pub(super) fn whole(self) -> ArchiveError {
-        ArchiveError::Refused { entry: String::new(), refusal: self }
+        ArchiveError::Refused { entry: String::new(), number: 0, refusal: self }
     }
 }
 

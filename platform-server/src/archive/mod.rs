@@ -1,9 +1,9 @@
 //! Unpacking what was posted to `/deploy`: a tar, gzip-compressed, whose first entry is the [`ArchiveIndex`].
 //!
 //! An archive is hostile input. This module owns the decision what of it may become a file: regular files and folders
-//! with plain relative paths, each once, within [`ArchiveLimits`]. It writes only below the folder that it creates,
-//! never makes or follows a link, and removes that folder again when it refuses. It never runs or interprets what it
-//! unpacked, and knows nothing of HTTP, deployments or builds.
+//! with plain relative paths, each once, within [`ArchiveLimits`]. It writes only below the folder that it creates, and
+//! never makes or follows a link. It never runs or interprets what it unpacked, and knows nothing of HTTP, deployments or
+//! builds.
 //!
 //! [`entries`] reads blocks, [`path`] judges names, [`index`] judges `shuttle.json`, this file writes.
 
@@ -31,6 +31,9 @@ pub use self::error::{ArchiveError, Refusal};
 pub struct ArchiveLimits {
     /// Entries, of all kinds, the folders that their paths imply included. Default: 100 000.
     pub entries: u64,
+    /// Folders among them, named or implied. A path of a kilobyte can imply dozens, and each costs more than a small file.
+    /// Default: 20 000.
+    pub folders: u64,
     /// Bytes of all files together, unpacked. Default: 1 GiB.
     pub unpacked_bytes: u64,
     /// Bytes of one file, unpacked. Default: 512 MiB.
@@ -47,6 +50,7 @@ impl Default for ArchiveLimits {
     fn default() -> Self {
         Self {
             entries: 100_000,
+            folders: 20_000,
             unpacked_bytes: 1 << 30,
             file_bytes: 512 << 20,
             index_bytes: 512 << 10,
@@ -65,18 +69,14 @@ const PROGRAM_MODE: u32 = 0o755;
 /// It blocks: call it from a thread that may.
 ///
 /// # Errors
-/// When the archive is refused ([`ArchiveError::Refused`]), or when reading it or writing files fails. In each case
-/// `into` does not exist afterwards; unless it existed before, which is an error and leaves it alone.
+/// When the archive is refused ([`ArchiveError::Refused`]), or when reading it or writing files fails. What has been unpacked
+/// until then is for the caller to throw away. That `into` exists before is an error as well, and leaves it alone.
 pub fn unpack(reader: impl Read, into: &Path, limits: &ArchiveLimits) -> Result<ArchiveIndex, ArchiveError> {
     // The folder's own creation is what proves that nothing in it, no link above all, is from somebody else.
     make_folder(into).map_err(|error| ArchiveError::Write { entry: String::new(), error })?;
-    let unpacked = Unpacker { into, limits, entries: 0, bytes: 0 }.run(reader);
-    if unpacked.is_err()
-        && let Err(error) = fs::remove_dir_all(into)
-    {
-        tracing::warn!(%error, "cannot remove a half unpacked archive");
-    }
-    unpacked
+    let mut entries = Entries::new(reader, limits);
+    let unpacked = Unpacker { into, limits, entries: 0, folders: 0, bytes: 0 }.run(&mut entries);
+    unpacked.map_err(|error| error.of_entry(entries.number()))
 }
 
 struct Unpacker<'a> {
@@ -84,19 +84,20 @@ struct Unpacker<'a> {
     limits: &'a ArchiveLimits,
     /// Entries so far, implied folders included.
     entries: u64,
+    /// Folders among them.
+    folders: u64,
     /// Bytes of files so far.
     bytes: u64,
 }
 
 impl Unpacker<'_> {
-    fn run(mut self, reader: impl Read) -> Result<ArchiveIndex, ArchiveError> {
-        let mut entries = Entries::new(reader, self.limits);
-        let index = self.read_index(&mut entries)?;
+    fn run<R: Read>(mut self, entries: &mut Entries<'_, R>) -> Result<ArchiveIndex, ArchiveError> {
+        let index = self.read_index(entries)?;
         while let Some(entry) = entries.next_entry()? {
             self.count(&entry.name)?;
             match entry.kind {
                 Kind::Folder => self.write_folder(&entry)?,
-                Kind::File { .. } => self.write_file(&entry, &mut entries)?,
+                Kind::File { .. } => self.write_file(&entry, entries)?,
             }
         }
         index::check_files(&index, self.into)?;
@@ -131,30 +132,40 @@ impl Unpacker<'_> {
     /// A folder may be named more than once: nothing is lost by it, and a file's path names its folders as well.
     fn write_folder(&mut self, entry: &Entry) -> Result<(), ArchiveError> {
         self.make_parents(&entry.name)?;
-        self.make_one(&entry.name, &entry.name)?;
-        Ok(())
+        if !self.into.join(&entry.name).is_dir() {
+            self.count_folder(&entry.name)?;
+        }
+        self.make_one(&entry.name, &entry.name)
     }
 
     fn make_parents(&mut self, name: &str) -> Result<(), ArchiveError> {
-        let Some((parent, _)) = name.rsplit_once('/') else { return Ok(()) };
-        if self.into.join(parent).is_dir() {
-            return Ok(());
-        }
-        for (at, _) in name.match_indices('/') {
-            if self.make_one(&name[..at], name)? {
-                self.count(name)?;
-            }
+        // From the innermost outwards: mostly it is there already.
+        let ends: Vec<usize> = name.match_indices('/').map(|(at, _)| at).collect();
+        let missing = ends.iter().rev().take_while(|at| !self.into.join(&name[..**at]).is_dir()).count();
+        for at in &ends[ends.len() - missing..] {
+            self.count(name)?;
+            self.count_folder(name)?;
+            self.make_one(&name[..*at], name)?;
         }
         Ok(())
     }
 
-    /// Makes one folder, whose parents exist; says whether it was new.
-    fn make_one(&self, folder: &str, name: &str) -> Result<bool, ArchiveError> {
+    /// Counts a folder before it is made.
+    fn count_folder(&mut self, name: &str) -> Result<(), ArchiveError> {
+        self.folders += 1;
+        if self.folders > self.limits.folders {
+            return Err(Refusal::TooManyFolders { limit: self.limits.folders }.at(name));
+        }
+        Ok(())
+    }
+
+    /// Makes one folder, whose parents exist.
+    fn make_one(&self, folder: &str, name: &str) -> Result<(), ArchiveError> {
         let path = self.into.join(folder);
         match make_folder(&path) {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(()),
             // Nothing but files and folders of this archive can be there, so this does not follow a link.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             Err(error) if is_conflict(&error) => Err(Refusal::Conflict.at(name)),
             Err(error) => Err(ArchiveError::Write { entry: name.to_owned(), error }),
         }

@@ -64,7 +64,7 @@ fn pax(record: &str) -> String {
     format!("{} {record}\n", record.len() + 4)
 }
 
-/// Unpacks into a folder of its own, and checks that nothing else appears and that a refusal leaves nothing.
+/// Unpacks into a folder of its own, and checks that nothing else appears.
 fn unpack_with(archive: &[u8], limits: &ArchiveLimits) -> Result<(tempfile::TempDir, ArchiveIndex), ArchiveError> {
     let outside = tempfile::tempdir().unwrap();
     let into = outside.path().join("files");
@@ -76,7 +76,7 @@ fn unpack_with(archive: &[u8], limits: &ArchiveLimits) -> Result<(tempfile::Temp
             Ok((outside, index))
         }
         Err(error) => {
-            assert!(there.is_empty(), "{error}: {there:?} is left");
+            assert!(there.iter().all(|name| name == "files"), "{error}: {there:?}");
             Err(error)
         }
     }
@@ -88,7 +88,7 @@ fn refusal(archive: &[u8]) -> (String, Refusal) {
 
 fn refusal_with(archive: &[u8], limits: &ArchiveLimits) -> (String, Refusal) {
     match unpack_with(archive, limits) {
-        Err(ArchiveError::Refused { entry, refusal }) => (entry, refusal),
+        Err(ArchiveError::Refused { entry, refusal, .. }) => (entry, refusal),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -152,10 +152,11 @@ fn a_workspace_in_a_folder_is_found_by_its_index() {
 #[test]
 fn what_is_no_whole_gzip_file_is_refused() {
     assert_eq!(refusal(b"PK\x03\x04 something else").1, Refusal::NotGzip);
-    assert_eq!(refusal(&gzip(b"")).1, Refusal::NoIndex);
-    assert_eq!(refusal(&gzip(&[7; 2048])).1, Refusal::NotTar);
+    assert_eq!(refusal(b""), (String::new(), Refusal::Empty));
+    assert_eq!(refusal(&gzip(b"")).1, Refusal::NoEntries);
+    assert_eq!(refusal(&gzip(&[7; 2048])).1, Refusal::Checksum);
     let whole = Tar::new().file("a", &"text ".repeat(1000)).end();
-    for cut in 0..whole.len() {
+    for cut in 1..whole.len() {
         let (_, refusal) = refusal(&whole[..cut]);
         assert!(matches!(refusal, Refusal::Truncated | Refusal::NotGzip), "cut at {cut}: {refusal:?}");
     }
@@ -243,7 +244,48 @@ fn extended_headers_that_change_what_an_entry_is_are_refused() {
     let global = Tar::new().entry(EntryType::XGlobalHeader, b"g", 0o644, pax("path=b").as_bytes()).file("a", "").end();
     assert_eq!(refusal(&global).1, Refusal::Extension("path".into()));
     let malformed = Tar::new().entry(EntryType::XHeader, b"x", 0o644, b"rubbish").file("a", "").end();
-    assert_eq!(refusal(&malformed).1, Refusal::NotTar);
+    assert_eq!(refusal(&malformed).1, Refusal::ExtendedHeader);
+}
+
+#[test]
+fn a_field_that_is_no_number_is_named_with_the_entry_and_its_place() {
+    for (field, at) in [("mode", 100..107), ("size", 124..135)] {
+        let mut tar = Tar::new().file("a", "").file("src/lib.rs", "").file("z", "").0;
+        let header = &mut tar[512 * 5..512 * 6];
+        header[at].fill(b'x');
+        let mut right = Header::from_byte_slice(header).clone();
+        right.set_cksum();
+        header.copy_from_slice(right.as_bytes());
+        let error = unpack_with(&gzip(&tar), &ArchiveLimits::default()).unwrap_err().to_string();
+        let wanted = format!(
+            "the archive was refused at its entry number 5, `src/lib.rs`: the field `{field}` of its header is no number"
+        );
+        assert_eq!(error, wanted);
+    }
+}
+
+#[test]
+fn a_small_archive_that_implies_many_folders_is_refused_before_they_are_made() {
+    // 62 folders each; what cargo-shuttle packs of a project has fewer folders than files.
+    let deep = |number: u32| format!("{number}/{}file", "d/".repeat(61));
+    let tar = (0..2_900)
+        .fold(Tar::new(), |tar, number| tar.entry(EntryType::GNULongName, b"l", 0o644, deep(number).as_bytes()).file("x", ""));
+    let archive = tar.end();
+    assert!(archive.len() < 100_000, "{} bytes imply 180,000 folders", archive.len());
+    let folder = tempfile::tempdir().unwrap();
+    let limits = ArchiveLimits { folders: 500, ..ArchiveLimits::default() };
+    let error = unpack(archive.as_slice(), &folder.path().join("files"), &limits).unwrap_err();
+    assert!(matches!(&error, ArchiveError::Refused { refusal: Refusal::TooManyFolders { limit: 500 }, .. }), "{error}");
+    assert!(error.is_over_limit() && error.limit_flag() == Some("--max-archive-folders"));
+    let (mut made, mut next) = (0, vec![folder.path().join("files")]);
+    while let Some(folder) = next.pop() {
+        let inner = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+        let before = next.len();
+        next.extend(inner);
+        made += next.len() - before;
+    }
+    assert_eq!(made, 500);
+    assert!(ArchiveLimits::default().folders * 2 < 180_000);
 }
 
 #[test]
@@ -259,25 +301,46 @@ fn one_name_for_two_things_is_refused() {
 
 #[test]
 fn a_file_that_is_also_a_folder_is_refused() {
-    assert_eq!(refusal(&Tar::new().file("a/", "x").end()), ("a/".into(), Refusal::NotTar));
-    assert_eq!(refusal(&Tar::new().entry(EntryType::Directory, b"a/", 0o755, b"x").end()).1, Refusal::NotTar);
+    assert_eq!(refusal(&Tar::new().file("a/", "x").end()), ("a/".into(), Refusal::FileNamedAsFolder));
+    assert_eq!(
+        refusal(&Tar::new().entry(EntryType::Directory, b"a/", 0o755, b"x").end()).1,
+        Refusal::FolderWithContent { bytes: 1 }
+    );
 }
 
 #[test]
 fn a_wrong_checksum_is_refused() {
     let mut tar = Tar::new().0;
     tar[512 * 2] ^= 1;
-    assert_eq!(refusal(&gzip(&tar)).1, Refusal::NotTar);
+    let error = unpack_with(&gzip(&tar), &ArchiveLimits::default()).unwrap_err();
+    let wanted =
+        "the archive was refused at its entry number 2: the checksum of its header is wrong; it is damaged, or no tar archive";
+    assert_eq!(error.to_string(), wanted);
 }
 
 #[test]
 fn each_limit_holds() {
-    let limits =
-        ArchiveLimits { entries: 8, unpacked_bytes: 100, file_bytes: 60, index_bytes: 4096, path_bytes: 40, path_depth: 4 };
+    let limits = ArchiveLimits {
+        entries: 8,
+        folders: 6,
+        unpacked_bytes: 100,
+        file_bytes: 60,
+        index_bytes: 4096,
+        path_bytes: 40,
+        path_depth: 4,
+    };
     let of = |tar: Tar| refusal_with(&tar.end(), &limits);
     let many = (0..6).fold(Tar::new(), |tar, i| tar.file(&format!("f{i}"), ""));
     assert_eq!(of(many), ("f5".into(), Refusal::TooManyEntries { limit: 8 }));
     assert_eq!(of(Tar::new().file("1/2/3/4", "").file("5/6/7", "")).1, Refusal::TooManyEntries { limit: 8 });
+    let fewer = ArchiveLimits { folders: 3, entries: 100, ..limits.clone() };
+    let folders = |tar: Tar| refusal_with(&tar.end(), &fewer).1;
+    assert_eq!(folders(Tar::new().file("1/2/3/a", "").folder("4/")), Refusal::TooManyFolders { limit: 3 });
+    assert_eq!(
+        folders(Tar::new().folder("1/").folder("1/").folder("2/").file("3/4/a", "")),
+        Refusal::TooManyFolders { limit: 3 }
+    );
+    assert!(unpack_with(&Tar::new().folder("1/").folder("1/").file("2/3/a", "").file("2/3/b", "").end(), &fewer).is_ok());
     assert_eq!(of(Tar::new().file("a", &"x".repeat(61))), ("a".into(), Refusal::FileTooLarge { limit: 60 }));
     let much = Tar::new().file("a", &"x".repeat(60)).file("b", &"x".repeat(41));
     assert_eq!(of(much), ("b".into(), Refusal::UnpacksToTooMuch { limit: 100 }));
@@ -357,7 +420,7 @@ fn a_broken_source_is_no_refusal() {
 }
 
 proptest! {
-    /// `unpack_with` checks that only the folder appears, or nothing.
+    /// `unpack_with` checks that only the folder appears.
     #[test]
     fn no_bytes_write_elsewhere(bytes in proptest::collection::vec(any::<u8>(), 0..2048), packed: bool) {
         let _ = unpack_with(&if packed { gzip(&bytes) } else { bytes }, &ArchiveLimits::default());

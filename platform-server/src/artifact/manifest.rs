@@ -30,7 +30,7 @@ pub enum ReadManifestError {
     NoSection,
     #[error(
         "no function of the crate `{crate_name}` itself is annotated with #[shuttle_service::main]; found one in: {}",
-        found.join(", ")
+        crate::listing::names(found)
     )]
     NotInCrate {
         crate_name: String,

@@ -10,7 +10,10 @@ use std::{
     time::SystemTime,
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+};
 use sha2::{Digest as _, Sha256};
 use shuttle_abi::Manifest;
 
@@ -23,10 +26,10 @@ use manifest::ReadManifestError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArtifactError {
-    #[error("the compiled library is larger than the limit of {0} bytes")]
+    #[error("what was compiled is larger than the limit of {0} bytes")]
     TooLarge(u64),
-    #[error("the compiled library is no plain file: {0}")]
-    NotAFile(io::Error),
+    #[error("what was compiled cannot be taken: `{}` {why}", .file.display())]
+    NotAFile { file: PathBuf, why: String },
     #[error(transparent)]
     Manifest(#[from] ReadManifestError),
     #[error("the artifact could not be stored: {0}")]
@@ -44,7 +47,9 @@ impl ArtifactError {
             Self::TooLarge(_) => {
                 Some("raise the server's --max-artifact-bytes, or strip the release profile (strip = true)".into())
             }
-            Self::NotAFile(_) => Some("a build script may have replaced it by a link".into()),
+            Self::NotAFile { .. } => {
+                Some("cargo writes a plain file there: see what else in the build does, a build script for instance".into())
+            }
             Self::Manifest(error) => error.hint().map(str::to_owned),
             Self::Io(error) if is_disk_full(error) => {
                 Some("the server's disk is full: free some space, then deploy again".into())
@@ -97,6 +102,7 @@ impl ArtifactStore {
 }
 
 fn copy(files: &Stored, target: &Path, file: &Path, max_bytes: u64) -> Result<Digest, ArtifactError> {
+    let not_a_file = |why| ArtifactError::NotAFile { file: file.to_path_buf(), why };
     let base = File::open(target)?;
     let opened = openat2(
         &base,
@@ -105,11 +111,18 @@ fn copy(files: &Stored, target: &Path, file: &Path, max_bytes: u64) -> Result<Di
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
     )
-    .map_err(|error| ArtifactError::NotAFile(error.into()))?;
+    .map_err(|error| {
+        not_a_file(match error {
+            Errno::LOOP => "is a symbolic link, or is reached through one".to_owned(),
+            Errno::XDEV => "is outside the target folder".to_owned(),
+            Errno::NOENT => "is not there".to_owned(),
+            error => format!("cannot be opened: {}", io::Error::from(error)),
+        })
+    })?;
     let mut source = File::from(opened);
     let metadata = source.metadata()?;
     if !metadata.is_file() {
-        return Err(ArtifactError::NotAFile(io::ErrorKind::InvalidInput.into()));
+        return Err(not_a_file("is no plain file".to_owned()));
     }
     if metadata.len() > max_bytes {
         return Err(ArtifactError::TooLarge(max_bytes));
@@ -160,9 +173,17 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("secret"), target.join("a.so")).unwrap();
         std::os::unix::fs::symlink(folder.path(), target.join("up")).unwrap();
         let store = ArtifactStore::new(folder.path().to_path_buf());
-        for file in ["a.so", "up/secret", "../secret"] {
-            let stored = store.store(&target, Path::new(file), 100).await;
-            assert!(matches!(stored, Err(ArtifactError::NotAFile(_))), "{file}");
+        fs::create_dir(target.join("folder")).unwrap();
+        for (file, why) in [
+            ("a.so", "`a.so` is a symbolic link"),
+            ("up/secret", "`up/secret` is a symbolic link, or is reached through one"),
+            ("../secret", "`../secret` is outside the target folder"),
+            ("none.so", "`none.so` is not there"),
+            ("folder", "`folder` is no plain file"),
+        ] {
+            let error = store.store(&target, Path::new(file), 100).await.unwrap_err();
+            assert!(matches!(error, ArtifactError::NotAFile { .. }) && error.is_the_apps(), "{file}");
+            assert!(error.to_string().contains(why) && !error.to_string().contains("os error"), "{error}");
         }
     }
 }

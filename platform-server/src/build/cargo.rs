@@ -145,13 +145,18 @@ impl CargoRun<'_> {
     ) -> Result<(), BuildError> {
         let paths = self.paths();
         let (tree, wanted, toolchain) = (self.folder.tree.clone(), config.to_owned(), self.toolchain.clone());
-        let marker = blocking(move || Marker::of(&tree, &wanted, &toolchain)).await?;
-        if marker.holds() {
-            return Ok(());
-        }
-        self.builder.registry.grows();
         let config_file = self.folder.tree.with_file_name("fetch.toml");
-        std::fs::write(&config_file, config)?;
+        let written = config_file.clone();
+        let marker = blocking(move || {
+            let marker = Marker::of(&tree, &wanted, &toolchain)?;
+            if marker.holds() {
+                return Ok(None);
+            }
+            std::fs::write(&written, wanted)?;
+            Ok(Some(marker))
+        });
+        let Some(marker) = marker.await? else { return Ok(()) };
+        self.builder.registry.grows();
         let manifest = paths.tree.join(&self.meta.index.package_root).join("Cargo.toml");
         let mut env = self.environment(&paths);
         let mut mounts = vec![
@@ -217,7 +222,7 @@ impl CargoRun<'_> {
             }
         };
         if status.success() {
-            return Ok(marker.set()?);
+            return Ok(blocking(move || marker.set()).await?);
         }
         if let Some(host) = relay.has_refused() {
             return Err(BuildError::RefusedHost(host));

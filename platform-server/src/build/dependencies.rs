@@ -95,7 +95,7 @@ impl CargoRun<'_> {
         let (folders, tree, beside, wanted) =
             (self.builder.folders.clone(), self.folder.tree.clone(), self.folder.target.clone(), Arc::clone(skeleton));
         let (files, target) = blocking(move || {
-            let (files, target) = (shared::scratch(&beside, None)?, shared::scratch(&beside, uid)?);
+            let (files, target) = (folders.scratch(Some(&beside), None)?, folders.scratch(Some(&beside), uid)?);
             wanted.write(&tree, files.path())?;
             // The platform's own is of no project's making.
             if chosen_by == ChosenBy::Project

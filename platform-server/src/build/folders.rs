@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -16,12 +16,15 @@ use rustix::fs::{FlockOperation, flock};
 use super::{
     blocking,
     fetched::FETCHED,
+    scratch::{self, Scratch, is_scratch},
     shared::{self, ChosenBy},
     skeleton::Skeleton,
-    tree,
     written::Written,
 };
-use crate::sandbox::Layers;
+use crate::{remove::Trash, sandbox::Layers, usage::disk_usage};
+
+/// The end of the names of the files by which folders are reserved.
+const LOCK: &str = ".lock";
 
 /// A file in a project's folder: the kept sets that its target folder lies upon. None of them is removed before it.
 const UPON: &str = "upon";
@@ -31,6 +34,7 @@ const UPON: &str = "upon";
 pub(crate) struct BuildFolders {
     root: Arc<Path>,
     max_bytes: u64,
+    trash: Trash,
     /// Whether a target folder can be seen upon others.
     layers: bool,
 }
@@ -56,6 +60,7 @@ pub(crate) struct BuildFolder {
     pub(super) work: PathBuf,
     /// All build folders.
     root: Arc<Path>,
+    trash: Trash,
     layers: bool,
     _reserved: Reserved,
 }
@@ -94,7 +99,7 @@ impl BuildFolder {
 
     /// Empties the target folder.
     pub(super) fn start_again(&self, uid: Option<u32>) -> io::Result<()> {
-        fs::remove_dir_all(&self.target)?;
+        self.trash.discard(&self.target)?;
         match fs::remove_file(self.target.with_file_name(UPON)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed?,
@@ -127,8 +132,8 @@ pub(crate) struct Kept {
 }
 
 impl BuildFolders {
-    pub(crate) fn new(root: PathBuf, max_bytes: u64) -> Self {
-        Self { root: root.into(), max_bytes, layers: false }
+    pub(crate) fn new(root: PathBuf, max_bytes: u64, trash: Trash) -> Self {
+        Self { root: root.into(), max_bytes, trash, layers: false }
     }
 
     /// Has target folders lie upon compiled dependencies, which are copied into them otherwise.
@@ -149,6 +154,7 @@ impl BuildFolders {
                 empty: base.join("empty"),
                 work: base.join("work"),
                 root: Arc::clone(&this.root),
+                trash: this.trash.clone(),
                 layers: this.layers,
                 _reserved: this.reserve(&name)?,
             };
@@ -172,14 +178,59 @@ impl BuildFolders {
 
     /// Waits while the folder is being removed.
     fn reserve(&self, name: &str) -> io::Result<Reserved> {
-        let lock = self.lock_file(name)?;
-        flock(&lock, FlockOperation::LockShared)?;
-        Ok(Reserved { _lock: lock })
+        loop {
+            let lock = self.lock_file(name)?;
+            flock(&lock, FlockOperation::LockShared)?;
+            // It goes with the folder; whoever has waited for it then makes a new one.
+            if lock.metadata()?.nlink() > 0 {
+                return Ok(Reserved { _lock: lock });
+            }
+        }
     }
 
-    /// It stays when the folder goes: whoever waits for it has it open.
     fn lock_file(&self, name: &str) -> io::Result<File> {
-        File::options().create(true).truncate(false).write(true).open(self.root.join(format!("{name}.lock")))
+        File::options().create(true).truncate(false).write(true).open(self.root.join(format!("{name}{LOCK}")))
+    }
+
+    /// The lock of a folder that nobody has reserved. `None`: somebody has.
+    fn lock_alone(&self, name: &str) -> io::Result<Option<File>> {
+        let lock = self.lock_file(name)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            other => other?,
+        }
+        Ok((lock.metadata()?.nlink() > 0).then_some(lock))
+    }
+
+    /// Removes what a server that was killed has left: folders that it was filling, and locks of folders that are gone.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        scratch::sweep(&self.root, &self.trash)?;
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if let Some(name) = name.strip_suffix(LOCK) {
+                let folder = self.root.join(name);
+                // Looked at again when nobody can be making it.
+                if !folder.exists()
+                    && let Some(_alone) = self.lock_alone(name)?
+                    && !folder.exists()
+                {
+                    fs::remove_file(entry.path())?;
+                }
+            } else if entry.file_type()?.is_dir()
+                && !is_scratch(name.as_ref())
+                && let Err(error) = scratch::sweep(&entry.path(), &self.trash)
+            {
+                tracing::warn!(folder = name, %error, "it cannot be looked for what earlier builds left");
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty folder for a build under `uid`, beside the project's target folder if there is one; it is thrown away when it
+    /// is dropped.
+    pub(super) fn scratch(&self, target: Option<&Path>, uid: Option<u32>) -> io::Result<Scratch> {
+        Scratch::new(target.and_then(Path::parent).unwrap_or(&self.root), uid, &self.trash)
     }
 
     /// Dependencies that are compiled as this skeleton's are.
@@ -196,8 +247,12 @@ impl BuildFolders {
     }
 
     fn find(&self, name: &str) -> io::Result<Option<(PathBuf, Reserved)>> {
-        let reserved = self.reserve(name)?;
         let folder = self.root.join(name);
+        // A lock is made for what there is alone.
+        if !folder.join("used").exists() {
+            return Ok(None);
+        }
+        let reserved = self.reserve(name)?;
         Ok(folder.join("used").exists().then_some((folder, reserved)))
     }
 
@@ -209,7 +264,8 @@ impl BuildFolders {
         target: &Path,
         chosen_by: ChosenBy,
     ) -> io::Result<()> {
-        shared::keep(skeleton, hashes, target, &self.root.join(shared::name(skeleton, chosen_by)))
+        let fresh = self.scratch(None, None)?;
+        shared::keep(skeleton, hashes, target, fresh, &self.root.join(shared::name(skeleton, chosen_by)))
     }
 
     /// Has every project fetch what it needs once more.
@@ -229,13 +285,14 @@ impl BuildFolders {
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if !entry.file_type()?.is_dir() {
+            // One that is being filled is none yet.
+            if is_scratch(name.as_ref()) || !entry.file_type()?.is_dir() {
                 continue;
             }
             let used = fs::metadata(entry.path().join("used")).and_then(|metadata| metadata.modified());
             folders.push(Kept {
                 project: name.parse().ok(),
-                bytes: tree::disk_usage(&entry.path()),
+                bytes: disk_usage(&entry.path()),
                 used: used.unwrap_or(SystemTime::UNIX_EPOCH),
                 name,
             });
@@ -273,20 +330,15 @@ impl BuildFolders {
 
     /// Removes a folder. `false`: it is in use, or a project lies upon it.
     pub(crate) fn remove(&self, folder: &Kept) -> io::Result<bool> {
-        let lock = self.lock_file(&folder.name)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            other => other?,
-        }
+        // Held while the folder goes, so that no build opens it meanwhile.
+        let Some(_alone) = self.lock_alone(&folder.name)? else { return Ok(false) };
         // A project that takes it over holds it until that is written down.
         if folder.project.is_none() && self.is_base(&folder.name)? {
             return Ok(false);
         }
-        // The kernel closes what it makes there even to its owner.
-        let _ = fs::set_permissions(self.root.join(&folder.name).join("work/work"), fs::Permissions::from_mode(0o700));
-        // Held while the folder goes, so that no build opens it meanwhile.
-        fs::remove_dir_all(self.root.join(&folder.name))?;
-        Ok(true)
+        let removed = self.trash.discard(&self.root.join(&folder.name));
+        fs::remove_file(self.root.join(format!("{}{LOCK}", folder.name)))?;
+        removed.map(|()| true)
     }
 
     /// Removes least recently used folders until the rest is below the limit.
@@ -297,13 +349,17 @@ impl BuildFolders {
             if total <= self.max_bytes {
                 break;
             }
-            if self.remove(folder)? {
-                tracing::info!(
-                    folder = folder.name,
-                    bytes = folder.bytes,
-                    "a build folder is removed: all together are over the limit"
-                );
-                total = total.saturating_sub(folder.bytes);
+            match self.remove(folder) {
+                Ok(true) => {
+                    tracing::info!(
+                        folder = folder.name,
+                        bytes = folder.bytes,
+                        "a build folder is removed: all together are over the limit"
+                    );
+                    total = total.saturating_sub(folder.bytes);
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(folder = folder.name, %error, "a build folder cannot be removed"),
             }
         }
         Ok(())
@@ -311,93 +367,4 @@ impl BuildFolders {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_least_recently_used_goes_first_and_a_busy_one_never() {
-        let root = tempfile::tempdir().unwrap();
-        let folders = BuildFolders::new(root.path().to_path_buf(), 300 * 1024);
-        let mut ages = SystemTime::UNIX_EPOCH;
-        for project in 1..=3 {
-            let folder = folders.open(project, None).await.unwrap();
-            fs::write(folder.target.join("big"), vec![1; 120 * 1024]).unwrap();
-            ages += std::time::Duration::from_secs(1);
-            let used = File::options().write(true).open(root.path().join(project.to_string()).join("used")).unwrap();
-            used.set_modified(ages).unwrap();
-        }
-        let _newest = folders.open(4, None).await.unwrap();
-        folders.evict().unwrap();
-        let left: Vec<bool> = (1..=4).map(|project| root.path().join(project.to_string()).exists()).collect();
-        assert_eq!(left, [false, true, true, true]);
-
-        let small = BuildFolders { max_bytes: 1, ..folders };
-        let _busy = small.open(3, None).await.unwrap();
-        small.evict().unwrap();
-        assert!(root.path().join("3/target/big").exists());
-        assert!(!root.path().join("2").exists());
-    }
-
-    #[tokio::test]
-    async fn a_set_that_a_project_lies_upon_stays_until_the_project_goes() {
-        let root = tempfile::tempdir().unwrap();
-        let folders = BuildFolders::new(root.path().to_path_buf(), u64::MAX).in_layers(true);
-        let set = root.path().join(format!("dependencies-project-release-{:0>32}", 1));
-        let make = || {
-            fs::create_dir_all(shared::units(&set).join("release/deps")).unwrap();
-            fs::write(shared::units(&set).join("release/deps/big"), vec![1; 64 * 1024]).unwrap();
-            shared::used(&set).unwrap();
-        };
-        make();
-        let project = folders.open(1, None).await.unwrap();
-        assert!(project.is_new("release").unwrap());
-        project.take(&set, None).unwrap();
-        assert!(!project.is_new("release").unwrap() && project.is_new("dist").unwrap());
-        assert_eq!(project.layers().unwrap(), [shared::units(&set)]);
-        // Nothing was copied.
-        assert_eq!(fs::read_dir(&project.target).unwrap().count(), 0);
-
-        // Its last use is that of the project.
-        let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
-        File::options().write(true).open(set.join("used")).unwrap().set_modified(long_ago).unwrap();
-        let listed = folders.list().unwrap();
-        assert_eq!(listed.iter().map(|folder| folder.project).collect::<Vec<_>>(), [Some(1), None]);
-        assert_eq!(listed[0].used, listed[1].used);
-        let small = BuildFolders { max_bytes: 1, ..folders.clone() };
-        small.evict().unwrap();
-        assert!(set.exists() && project.target.exists());
-        drop(project);
-        assert!(!small.remove(&listed[1]).unwrap());
-        small.evict().unwrap();
-        assert!(!set.exists() && !root.path().join("1").exists());
-
-        // A project whose set is gone all the same begins anew.
-        make();
-        let project = folders.open(1, None).await.unwrap();
-        project.take(&set, None).unwrap();
-        fs::create_dir(project.target.join("release")).unwrap();
-        drop(project);
-        fs::remove_dir_all(&set).unwrap();
-        assert!(folders.open(1, None).await.unwrap().is_new("release").unwrap());
-        // And one on a machine that has no such mounts any more.
-        make();
-        folders.open(1, None).await.unwrap().take(&set, None).unwrap();
-        assert!(folders.clone().in_layers(false).open(1, None).await.unwrap().layers().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_hundred_projects_upon_a_set_take_what_one_takes() {
-        let root = tempfile::tempdir().unwrap();
-        let folders = BuildFolders::new(root.path().to_path_buf(), u64::MAX).in_layers(true);
-        let set = root.path().join(format!("dependencies-project-release-{:0>32}", 1));
-        fs::create_dir_all(shared::units(&set).join("release/deps")).unwrap();
-        let size = 1024 * 1024;
-        fs::write(shared::units(&set).join("release/deps/big"), vec![1; size]).unwrap();
-        shared::used(&set).unwrap();
-        for project in 1..=100 {
-            folders.open(project, None).await.unwrap().take(&set, None).unwrap();
-        }
-        let bytes: u64 = folders.list().unwrap().iter().map(|folder| folder.bytes).sum();
-        assert!((size as u64..size as u64 * 2).contains(&bytes), "{bytes}");
-    }
-}
+mod tests;

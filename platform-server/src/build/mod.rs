@@ -25,6 +25,7 @@ mod profile;
 pub(crate) mod reading;
 mod registry;
 mod relay;
+mod scratch;
 mod shared;
 mod skeleton;
 mod sources;
@@ -188,7 +189,7 @@ impl Builder {
     fn evict(&self) {
         let (folders, registry) = (self.folders.clone(), self.registry.clone());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = folders.evict().and_then(|()| registry.evict(&folders)) {
+            if let Err(error) = folders.sweep().and_then(|()| folders.evict()).and_then(|()| registry.evict(&folders)) {
                 tracing::warn!(%error, "what earlier builds left could not be removed");
             }
         });

@@ -20,14 +20,13 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, utimensat};
 
-use super::{folders::BuildFolders, reading::Locked, shared::real_folder, tree::disk_usage};
+use super::{folders::BuildFolders, reading::Locked, shared::real_folder};
+use crate::{remove::Trash, usage::disk_usage};
 
 /// The file that cargo writes last when it unpacks. Its time is when a build last used the package; it is closed for
 /// writing once the package has been opened for reading.
 const COMPLETE: &str = ".cargo-ok";
 
-/// Where something is between its removal from its place and its end.
-const ASIDE: &str = ".removed";
 /// The time of now, for the last modification alone.
 const NOW: Timestamps = Timestamps {
     last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -39,6 +38,7 @@ const NOW: Timestamps = Timestamps {
 pub(crate) struct Registry {
     pub(crate) home: PathBuf,
     max_bytes: u64,
+    trash: Trash,
     /// Whether something may have come since its size was last looked at.
     grown: Arc<AtomicBool>,
 }
@@ -57,8 +57,8 @@ struct Unit {
 }
 
 impl Registry {
-    pub(crate) fn new(home: PathBuf, max_bytes: u64) -> Self {
-        Self { home, max_bytes, grown: Arc::new(AtomicBool::new(true)) }
+    pub(crate) fn new(home: PathBuf, max_bytes: u64, trash: Trash) -> Self {
+        Self { home, max_bytes, trash, grown: Arc::new(AtomicBool::new(true)) }
     }
 
     /// Keeps everything. Waits while something is being removed.
@@ -147,21 +147,27 @@ impl Registry {
                 break;
             }
             for path in &unit.paths {
-                total = total.saturating_sub(self.remove(path)?);
+                match self.remove(path) {
+                    Ok(bytes) => total = total.saturating_sub(bytes),
+                    Err(error) => tracing::warn!(%error, "a downloaded crate cannot be removed"),
+                }
             }
         }
         tracing::info!(bytes = before - total, "downloaded crates are removed: all together are over the limit");
         Ok(total < before)
     }
 
-    /// Removes everything. `false`: a build uses it.
+    /// Removes everything. `false`: a build uses it. What cannot be removed is the error, after all the rest is.
     pub(crate) fn clear(&self, projects: &BuildFolders) -> io::Result<bool> {
         let Some(_alone) = self.alone()? else { return Ok(false) };
         projects.forget_fetched()?;
+        let mut done = Ok(true);
         for entry in fs::read_dir(&self.home)? {
-            self.remove(&entry?.path())?;
+            if let Err(error) = self.remove(&entry?.path()) {
+                done = done.and(Err(error));
+            }
         }
-        Ok(true)
+        done
     }
 
     /// `None`: somebody uses it.
@@ -205,15 +211,15 @@ impl Registry {
         real_folder(&self.home, way)?.map_or(Ok(Vec::new()), |folder| folders(&folder))
     }
 
-    /// Removes a file or a folder; how many bytes that were. It is out of its place before, as cargo takes a half of a
+    /// Removes a file or a folder; how many bytes that were. It is out of its place at once, as cargo takes a half of a
     /// package for a whole one.
     fn remove(&self, path: &Path) -> io::Result<u64> {
-        let aside = self.home.join(ASIDE);
-        discard(&aside)?;
-        match fs::rename(path, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            renamed => renamed.and_then(|()| discard(&aside)),
-        }
+        let bytes = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Ok(metadata) if !metadata.is_dir() => std::os::unix::fs::MetadataExt::blocks(&metadata) * 512,
+            metadata => metadata.map(|_| disk_usage(path))?,
+        };
+        self.trash.discard(path).map(|()| bytes)
     }
 }
 
@@ -224,20 +230,6 @@ fn name(path: &Path) -> Option<&str> {
 /// One that is not there is the oldest.
 fn time_of(file: &Path) -> SystemTime {
     fs::symlink_metadata(file).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Removes what is not in its place any more; how many bytes that were.
-fn discard(path: &Path) -> io::Result<u64> {
-    let bytes = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Ok(metadata) if !metadata.is_dir() => {
-            fs::remove_file(path)?;
-            return Ok(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
-        }
-        metadata => metadata.map(|_| disk_usage(path))?,
-    };
-    fs::remove_dir_all(path)?;
-    Ok(bytes)
 }
 
 fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -253,18 +245,21 @@ fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Links are left alone: what they point at is opened where it is, if it is in here.
 fn open(path: &Path) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(path)?;
-    if metadata.is_symlink() {
-        return Ok(());
-    }
-    let mode = metadata.permissions().mode();
-    let wanted = mode | if metadata.is_dir() || mode & 0o100 != 0 { 0o555 } else { 0o444 };
-    if mode != wanted {
-        fs::set_permissions(path, fs::Permissions::from_mode(wanted))?;
-    }
-    if metadata.is_dir() {
-        for entry in fs::read_dir(path)? {
-            open(&entry?.path())?;
+    let mut paths = vec![path.to_path_buf()];
+    while let Some(path) = paths.pop() {
+        let metadata = fs::symlink_metadata(&path)?;
+        if metadata.is_symlink() {
+            continue;
+        }
+        let mode = metadata.permissions().mode();
+        let wanted = mode | if metadata.is_dir() || mode & 0o100 != 0 { 0o555 } else { 0o444 };
+        if mode != wanted {
+            fs::set_permissions(&path, fs::Permissions::from_mode(wanted))?;
+        }
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                paths.push(entry?.path());
+            }
         }
     }
     Ok(())
@@ -287,7 +282,7 @@ mod tests {
             fs::write(unpacked.join(COMPLETE), "").unwrap();
             fs::write(home.join(format!("registry/cache/index/{name}.crate")), vec![b' '; 4096]).unwrap();
         }
-        Registry::new(home, max_bytes)
+        Registry::new(home, max_bytes, Trash::emptied_at_once(folder.join("trash")))
     }
 
     #[test]
@@ -339,7 +334,7 @@ mod tests {
         fs::create_dir_all(builds.join("1")).unwrap();
         fs::write(builds.join("1/fetched"), "").unwrap();
         fs::write(builds.join("1.lock"), "").unwrap();
-        let projects = BuildFolders::new(builds.clone(), u64::MAX);
+        let projects = BuildFolders::new(builds.clone(), u64::MAX, registry.trash.clone());
         let building = registry.hold().unwrap();
         assert!(!registry.evict(&projects).unwrap() && !registry.clear(&projects).unwrap());
         drop(building);

@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{messages::Unit, skeleton::Skeleton};
+use super::{messages::Unit, scratch::Scratch, skeleton::Skeleton};
 
 /// How the folders here begin; a project's is a number. Then come who chose the packages, the profile and the key. What an
 /// earlier version kept was not kept apart from projects in the same way, and is left to be removed.
@@ -129,10 +129,15 @@ fn hash_in(name: &str) -> Option<&str> {
     (hash.len() == HASH && hash.bytes().all(|c| c.is_ascii_hexdigit())).then_some(hash)
 }
 
-/// Puts units that were compiled in `target` where they are shared. Nothing runs any more that could write there.
-pub(super) fn keep(skeleton: &Skeleton, hashes: &BTreeSet<String>, target: &Path, folder: &Path) -> io::Result<()> {
-    let parent = folder.parent().unwrap_or(folder);
-    let fresh = tempfile::Builder::new().prefix(".tmp").tempdir_in(parent)?;
+/// Puts units that were compiled in `target` where they are shared. Nothing runs any more that could write there. They are
+/// put together in `fresh`.
+pub(super) fn keep(
+    skeleton: &Skeleton,
+    hashes: &BTreeSet<String>,
+    target: &Path,
+    fresh: Scratch,
+    folder: &Path,
+) -> io::Result<()> {
     let profile = skeleton.profile.as_str();
     let kept = fresh.path().join("target").join(profile);
     fs::create_dir_all(&kept)?;
@@ -159,15 +164,10 @@ pub(super) fn keep(skeleton: &Skeleton, hashes: &BTreeSet<String>, target: &Path
     fs::write(fresh.path().join("used"), "")?;
     own(fresh.path().join("target").as_path())?;
     fs::set_permissions(fresh.path(), fs::Permissions::from_mode(0o700))?;
-    match fs::rename(fresh.path(), folder) {
+    match fresh.place(folder) {
         // Another build was faster; its units are as good.
         Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => Ok(()),
-        renamed => {
-            renamed?;
-            // It has its place now.
-            let _ = fresh.keep();
-            Ok(())
-        }
+        placed => placed,
     }
 }
 
@@ -188,22 +188,28 @@ pub(super) fn real_folder(target: &Path, way: &[&str]) -> io::Result<Option<Path
 }
 
 /// Takes what a build made: it is the server's from now on, and nothing but folders and plain files.
+///
+/// Deeper than a path can say it is an error: nothing that is of use is so deep.
 fn own(path: &Path) -> io::Result<()> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            own(&entry.path())?;
-        } else if !metadata.is_file() {
-            fs::remove_file(entry.path())?;
-            continue;
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if !metadata.is_dir() && !metadata.is_file() {
+                fs::remove_file(entry.path())?;
+                continue;
+            }
+            std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid))?;
+            let executable = metadata.is_dir() || metadata.mode() & 0o100 != 0;
+            // Under a folder that only the server can enter: for the builds that see it below their own, any of which may
+            // write, each in its own folder.
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(if executable { 0o777 } else { 0o666 }))?;
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
         }
-        std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid))?;
-        let executable = metadata.is_dir() || metadata.mode() & 0o100 != 0;
-        // Under a folder that only the server can enter: for the builds that see it below their own, any of which may write,
-        // each in its own folder.
-        fs::set_permissions(entry.path(), fs::Permissions::from_mode(if executable { 0o777 } else { 0o666 }))?;
     }
     Ok(())
 }
@@ -226,37 +232,30 @@ pub(super) fn units(folder: &Path) -> PathBuf {
 
 /// cargo compares times, so every file keeps its own.
 fn copy(from: &Path, to: &Path, uid: Option<u32>) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            fs::create_dir(&target)?;
-            copy(&entry.path(), &target, uid)?;
-        } else {
-            let (mut source, mut copied) = (File::open(entry.path())?, File::create_new(&target)?);
-            io::copy(&mut source, &mut copied)?;
-            copied.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o755))?;
-        }
-        // A folder's own time is the last thing to be set, when nothing more is put into it.
-        let copied = File::open(&target)?;
+    let finish = |copied: &File, metadata: &fs::Metadata| {
         copied.set_modified(metadata.modified()?)?;
-        if let Some(uid) = uid {
-            fchown(&copied, Some(uid), Some(uid))?;
+        uid.map_or(Ok(()), |uid| fchown(copied, Some(uid), Some(uid)))
+    };
+    let (mut folders, mut made) = (vec![(from.to_path_buf(), to.to_path_buf())], Vec::new());
+    while let Some((from, to)) = folders.pop() {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            let metadata = entry.metadata()?;
+            if metadata.is_dir() {
+                fs::create_dir(&target)?;
+                folders.push((entry.path(), target.clone()));
+                made.push((target, metadata));
+            } else {
+                let (mut source, mut copied) = (File::open(entry.path())?, File::create_new(&target)?);
+                io::copy(&mut source, &mut copied)?;
+                copied.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o755))?;
+                finish(&copied, &metadata)?;
+            }
         }
     }
-    Ok(())
-}
-
-/// An empty folder beside `target` for a build under `uid`, removed when it is dropped.
-pub(super) fn scratch(beside: &Path, uid: Option<u32>) -> io::Result<tempfile::TempDir> {
-    let parent: PathBuf = beside.parent().unwrap_or(beside).to_path_buf();
-    let folder = tempfile::Builder::new().prefix(".tmp-dependencies").tempdir_in(parent)?;
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-    if let Some(uid) = uid {
-        std::os::unix::fs::chown(folder.path(), Some(uid), Some(uid))?;
-    }
-    Ok(folder)
+    // A folder's own time is the last thing to be set, when nothing more is put into it.
+    made.iter().try_for_each(|(target, metadata)| finish(&File::open(target)?, metadata))
 }
 
 #[cfg(test)]
@@ -269,9 +268,15 @@ mod tests {
     use platform_wire::BuildKind;
 
     use super::*;
-    use crate::build::{
-        profile::{self, Profile},
-        skeleton::Source,
+    use crate::{
+        build::{
+            profile::{self, Profile},
+            skeleton::Source,
+        },
+        remove::{
+            Trash,
+            tests::{DEEP, nested},
+        },
     };
 
     fn skeleton() -> Skeleton {
@@ -300,6 +305,10 @@ mod tests {
 
     fn hash(name: &str) -> String {
         format!("{name:0>16}")
+    }
+
+    fn fresh(store: &Path) -> Scratch {
+        Scratch::new(store, None, &Trash::emptied_at_once(store.join("trash"))).unwrap()
     }
 
     fn write(path: PathBuf, text: &str) {
@@ -347,9 +356,10 @@ mod tests {
         File::open(release.join("deps").join(&library)).unwrap().set_modified(old).unwrap();
         let folder = store.path().join(name(&skeleton(), ChosenBy::Project));
         let hashes = BTreeSet::from([hash("a")]);
-        keep(&skeleton(), &hashes, target.path(), &folder).unwrap();
+        keep(&skeleton(), &hashes, target.path(), fresh(store.path()), &folder).unwrap();
         // Whoever comes second finds it there.
-        keep(&skeleton(), &hashes, target.path(), &folder).unwrap();
+        keep(&skeleton(), &hashes, target.path(), fresh(store.path()), &folder).unwrap();
+        assert_eq!(fs::read_dir(store.path()).unwrap().count(), 1, "and leaves nothing beside it");
         copy_to(&folder, copied.path(), None).unwrap();
 
         let names = |folder: &str| {
@@ -368,13 +378,30 @@ mod tests {
         let keep = |skeleton: &Skeleton, key: &str| {
             fs::create_dir_all(target.path().join("release")).unwrap();
             let folder = store.path().join(format!("dependencies-project-release-{key:0>32}"));
-            keep(skeleton, &BTreeSet::new(), target.path(), &folder).unwrap();
+            keep(skeleton, &BTreeSet::new(), target.path(), fresh(store.path()), &folder).unwrap();
             best(store.path(), "release", &skeleton.packages).unwrap()
         };
         skeleton.libraries.insert("lib".into());
         assert_eq!(keep(&skeleton, "1"), None);
         skeleton.libraries.clear();
         assert!(keep(&skeleton, "2").unwrap().ends_with('2'));
+    }
+
+    #[test]
+    fn units_that_are_deeper_than_a_path_can_say_are_not_kept() {
+        let (target, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(target.path().join("release/deps")).unwrap();
+        let deep = format!("deep-{}", hash("a"));
+        nested(&target.path().join("release/deps").join(deep), DEEP);
+        let kept = store.path().join("kept");
+        keep(&skeleton(), &BTreeSet::from([hash("a")]), target.path(), fresh(store.path()), &kept).unwrap_err();
+        assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0, "nothing is left of them");
+        let deep = target.path().join("deep");
+        nested(&deep, DEEP);
+        copy(target.path(), store.path(), None).unwrap_err();
+        for folder in [deep, store.path().join("deep")] {
+            crate::remove::all(&folder).unwrap();
+        }
     }
 
     #[test]
@@ -386,7 +413,7 @@ mod tests {
             let link = target.path().join(at);
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             symlink(to, &link).unwrap();
-            let kept = keep(&skeleton(), &BTreeSet::new(), target.path(), &store.path().join("kept"));
+            let kept = keep(&skeleton(), &BTreeSet::new(), target.path(), fresh(store.path()), &store.path().join("kept"));
             assert_eq!(kept.unwrap_err().kind(), io::ErrorKind::NotADirectory, "{at}");
             fs::remove_file(link).unwrap();
         }

@@ -120,7 +120,11 @@ impl Toolchains {
     /// The toolchain for a project that wants this one.
     pub(crate) fn choose(&self, wanted: Option<Wanted>) -> Result<Toolchain, ToolchainError> {
         let Some(Wanted { file, channel }) = wanted else { return Ok(self.default.clone()) };
-        self.installed(&channel).ok_or_else(|| ToolchainError::Missing { file, channel, installed: self.names().join(", ") })
+        self.installed(&channel).ok_or_else(|| ToolchainError::Missing {
+            file,
+            channel,
+            installed: crate::listing::names(self.names()),
+        })
     }
 
     fn installed(&self, channel: &str) -> Option<Toolchain> {

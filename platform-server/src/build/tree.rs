@@ -9,10 +9,11 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::{MetadataExt, PermissionsExt, lchown},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::embedded::Embedded;
+use crate::remove;
 
 /// What a synchronisation did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,7 +51,7 @@ fn folder(
         if entry.file_type()?.is_dir() {
             if !is_dir(&target) {
                 embedded.set_changes(&place)?;
-                remove(&target)?;
+                remove::all(&target)?;
                 fs::create_dir(&target)?;
             }
             give(&target, owner)?;
@@ -71,7 +72,7 @@ fn folder(
         let entry = entry?;
         if !wanted.contains(&entry.file_name()) {
             embedded.set_changes(&place.join(entry.file_name()))?;
-            remove(&entry.path())?;
+            remove::all(&entry.path())?;
             changes.removed += 1;
         }
     }
@@ -87,14 +88,6 @@ fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
 
 fn is_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
-}
-
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let removed = if is_dir(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// Same content and same mode.
@@ -120,7 +113,7 @@ fn same(from: &Path, to: &Path) -> io::Result<bool> {
 /// Writes beside the old file and renames: a crash leaves one or the other. The new file's time is that of its writing.
 fn replace(from: &Path, to: &Path) -> io::Result<()> {
     if is_dir(to) {
-        fs::remove_dir_all(to)?;
+        remove::all(to)?;
     }
     let parent = to.parent().unwrap_or(to);
     let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
@@ -129,25 +122,6 @@ fn replace(from: &Path, to: &Path) -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "what is lost of a build tree is found and copied again")]
     temporary.persist(to)?;
     Ok(())
-}
-
-/// Bytes that all files below `folder` take on the disk; what vanishes meanwhile counts nothing.
-pub(crate) fn disk_usage(folder: &Path) -> u64 {
-    let mut stack: Vec<PathBuf> = vec![folder.to_path_buf()];
-    // cargo hard-links its outputs: each counts once.
-    let mut seen = BTreeSet::new();
-    let mut total = 0;
-    while let Some(next) = stack.pop() {
-        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                stack.push(entry.path());
-            } else if metadata.nlink() == 1 || seen.insert(metadata.ino()) {
-                total += metadata.blocks() * 512;
-            }
-        }
-    }
-    total
 }
 
 #[cfg(test)]

@@ -37,8 +37,9 @@ impl Builder {
         if !self.sandbox.has_view() {
             return Ok(());
         }
-        let files = blocking(|| {
-            let files = tempfile::tempdir()?;
+        let folders = self.folders.clone();
+        let files = blocking(move || {
+            let files = folders.scratch(None, None)?;
             fs::create_dir(files.path().join("src"))?;
             for (file, text) in
                 [("Cargo.toml", MANIFEST), ("Cargo.lock", LOCKFILE), ("src/lib.rs", ""), ("build.rs", "fn main() {}\n")]

@@ -13,7 +13,7 @@ use std::{
 
 use toml::Value;
 
-use super::{embedded, sources, tree};
+use super::{embedded, sources};
 use crate::sandbox::Layers;
 
 /// The folders of the layer.
@@ -43,7 +43,7 @@ impl Written {
         // The kernel leaves a folder in it that nobody may look into; root may all the same.
         let _ = fs::set_permissions(self.work.join("work"), fs::Permissions::from_mode(0o700));
         for folder in [&self.upper, &self.work] {
-            tree::remove(folder)?;
+            crate::remove::all(folder)?;
             fs::create_dir_all(folder)?;
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
             chown(folder, uid, uid)?;

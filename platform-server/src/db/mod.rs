@@ -5,6 +5,7 @@
 
 mod deployments;
 mod env;
+mod names;
 mod resources;
 mod retention;
 mod secrets;
@@ -19,6 +20,7 @@ use crate::data_dir::private_file;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 pub(crate) use deployments::{NewDeployment, ProjectRow, Unreadable};
+pub(crate) use names::project_names;
 pub(crate) use resources::{MAX_RESOURCES, ResourceRow};
 
 /// What makes each version of the schema out of the one before. The file's `user_version` says how many it has had.

@@ -28,6 +28,7 @@ use crate::{
     archive::ArchiveLimits,
     build::{BuildError, Builder},
     db::{Db, DbError, NewDeployment},
+    locks::Locks,
     proxy::{Target, TargetState},
     reserve::Reserve,
 };
@@ -53,7 +54,7 @@ pub(crate) struct Driver {
     /// What could not be stored in the database, for those who ask until the next start.
     pub(crate) not_stored: Mutex<HashMap<String, Failure>>,
     /// Starting and swapping happen one at a time for each project.
-    pub(crate) swaps: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) swaps: Locks<i64>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -180,8 +181,7 @@ impl Driver {
         }
         self.idle.end_of(project.id);
         // A start that was under way sees that it was deleted; after it, nothing sets the route again.
-        let swap = self.swap_of(project.id);
-        let _alone = swap.lock().await;
+        let _alone = self.swaps.lock(project.id).await;
         self.instances.remove(project.id).await;
         self.launcher.provisioner.redis.stop_project(project.id).await;
         self.launcher.logs.end(&project.name);
@@ -192,8 +192,7 @@ impl Driver {
     /// Starts an instance of what the project serves, from the best build that there is, and has it take the place of the
     /// one that serves now, once it has answered.
     pub(crate) async fn restart(&self, project_id: i64) -> Result<(), NotRestarted> {
-        let swap = self.swap_of(project_id);
-        let _alone = swap.lock().await;
+        let _alone = self.swaps.lock(project_id).await;
         let serving = self.db.serving(project_id).await.map_err(NotRestarted::Db)?;
         let Some(Deployed { mut built }) = serving else { return Err(NotRestarted::NothingServes) };
         let (project, before) = (built.meta.project.clone(), built.optimised.clone());
@@ -307,8 +306,7 @@ impl Driver {
         let cancel = self.under_way.begin(&built.meta.id);
         let driver = Arc::clone(self);
         self.tasks.spawn(async move {
-            let swap = driver.swap_of(built.meta.project_id);
-            let _alone = swap.lock().await;
+            let _alone = driver.swaps.lock(built.meta.project_id).await;
             let seq = built.meta.seq;
             tokio::select! {
                 _ = driver.activate(built) => {}
@@ -436,10 +434,6 @@ impl Driver {
         if self.under_way.end(id).is_some() {
             self.events.append(id, &Event::Finished { outcome });
         }
-    }
-
-    fn swap_of(&self, project_id: i64) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(self.swaps.lock().unwrap_or_else(PoisonError::into_inner).entry(project_id).or_default())
     }
 }
 

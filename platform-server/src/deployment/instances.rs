@@ -214,7 +214,7 @@ impl Instances {
         for keeper in self.take_draining(project_id).into_iter().chain([keeper]) {
             let _ = keeper.task.await;
         }
-        self.launcher.sweep(project_id);
+        self.launcher.sweep(project_id).await;
     }
 
     /// Ends all instances, each within its grace.
@@ -227,7 +227,7 @@ impl Instances {
             for keeper in self.take_draining(project_id).into_iter().chain([keeper]) {
                 let _ = keeper.task.await;
             }
-            self.launcher.sweep(project_id);
+            self.launcher.sweep(project_id).await;
         }
     }
 
@@ -323,7 +323,7 @@ impl Keep {
             let lived = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             failures = policy::failures_after(failures, lived);
             let delay = Duration::from_millis(policy::restart_delay_ms(failures, self.max_restart_delay_ms));
-            self.crashed(&ended, delay);
+            self.crashed(&ended, delay).await;
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = self.retire.cancelled() => return,
@@ -356,14 +356,14 @@ impl Keep {
         }
     }
 
-    fn crashed(&self, why: &str, delay: Duration) {
+    async fn crashed(&self, why: &str, delay: Duration) {
         // For a pause that a request can wait out, it does.
         self.route(if delay < Duration::from_secs(1) { TargetState::Starting } else { TargetState::Down });
         self.set("crashed");
         self.status().restarts += 1;
         let when = if delay.is_zero() { "at once".to_owned() } else { format!("in {:.1} s", delay.as_secs_f32()) };
         tracing::info!(project = %self.built.meta.project, deployment = self.built.meta.id, why, "started again {when}");
-        self.launcher.log(&self.built, LogLevel::Error, format!("{why}; it is started again {when}"));
+        self.launcher.log(&self.built, LogLevel::Error, format!("{why}; it is started again {when}")).await;
     }
 
     /// A newer deployment has the route: lets what is in flight finish, then ends the instance.
@@ -379,7 +379,7 @@ impl Keep {
                 &self.built,
                 LogLevel::Warn,
                 format!("an instance that was replaced was ended in the middle of its requests: {DRAINING} newer ones are finishing theirs"),
-            ),
+            ).await,
         }
     }
 

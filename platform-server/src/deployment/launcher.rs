@@ -18,6 +18,7 @@ use super::{
 use crate::{
     address::AppAddress,
     artifact::ArtifactStore,
+    build::blocking,
     db::now_ms,
     logs::LogStore,
     provision::{Provided, ProvisionError, Provisioner},
@@ -112,7 +113,8 @@ impl Launcher {
         let meta = &built.meta;
         settings::check(&built.manifest.service)?;
         if let Some(gid) = self.uids.app(meta.project_id) {
-            only_for(&self.deployments.join(&meta.id), gid).map_err(StartError::Io)?;
+            let folder = self.deployments.join(&meta.id);
+            blocking(move || only_for(&folder, gid)).await.map_err(StartError::Io)?;
         }
         let files = self
             .seen_at
@@ -120,7 +122,7 @@ impl Launcher {
             .map(|at| FilesAt { from: self.files(&meta.id).display().to_string(), at: at.display().to_string() });
         let Provided { resources, notes } = self.provisioner.provide(meta, &built.manifest.resources).await?;
         for note in notes {
-            self.log(built, LogLevel::Warn, note);
+            self.log(built, LogLevel::Warn, note).await;
         }
         // Those of the project may have been changed since the deployment, and are meant for it as it is now.
         let own = self.provisioner.db.env(meta.project_id).await.map_err(ProvisionError::from)?;
@@ -155,7 +157,8 @@ impl Launcher {
         // Of the same sources: where this one starts, the fault is the other one's.
         let fast = Built { optimised: Optimised::Failed(format!("it does not start: {error}")), ..built.clone() };
         let Ok(launched) = self.launch_one(&fast, starts).await else { return Err(error) };
-        self.log(built, LogLevel::Error, format!("the optimised build does not start, so the fast one serves: {error}"));
+        let told = format!("the optimised build does not start, so the fast one serves: {error}");
+        self.log(built, LogLevel::Error, told).await;
         *built = fast;
         Ok(launched)
     }
@@ -169,7 +172,7 @@ impl Launcher {
     }
 
     /// Adds a line of the platform's to the app's log.
-    pub(crate) fn log(&self, built: &Built, level: LogLevel, message: String) {
+    pub(crate) async fn log(&self, built: &Built, level: LogLevel, message: String) {
         let line = LogLine {
             time_ms: now_ms().unsigned_abs(),
             level,
@@ -178,7 +181,8 @@ impl Launcher {
             target: String::new(),
             message,
         };
-        if let Err(error) = self.logs.append(&built.meta.project, line) {
+        let (logs, project) = (self.logs.clone(), built.meta.project.clone());
+        if let Err(error) = blocking(move || logs.append(&project, line)).await {
             tracing::warn!(%error, "a line could not be added to the app's log");
         }
     }
@@ -231,9 +235,9 @@ impl Launcher {
     }
 
     /// Ends what the project's instances started and left: they are gone.
-    pub(crate) fn sweep(&self, project_id: i64) {
+    pub(crate) async fn sweep(&self, project_id: i64) {
         if let Some(uid) = self.uids.app(project_id) {
-            self.supervisor.sweep(uid);
+            self.supervisor.sweep(uid).await;
         }
     }
 

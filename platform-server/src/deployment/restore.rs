@@ -19,6 +19,7 @@ use crate::{
     archive::{ArchiveLimits, unpack},
     build::blocking,
     db::DbError,
+    remove,
     stored::Stored,
 };
 
@@ -124,10 +125,7 @@ fn unpack_again(archives: &Stored, digest: &Digest, folder: &Path, limits: &Arch
     }
     let (new, place) = (folder.join("files.new"), folder.join("files"));
     for old in [&new, &place] {
-        match fs::remove_dir_all(old) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed?,
-        }
+        remove::all(old)?;
     }
     unpack(BufReader::new(archive), &new, limits).map_err(io::Error::other)?;
     fs::rename(new, place)

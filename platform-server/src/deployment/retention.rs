@@ -5,8 +5,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -16,6 +16,7 @@ use crate::{
     build::blocking,
     db::{Db, DbError, now_ms},
     logs::LogStore,
+    remove::Trash,
     stored::Stored,
 };
 
@@ -27,6 +28,7 @@ pub(crate) struct Retention {
     pub(crate) deployments: PathBuf,
     pub(crate) archives: Stored,
     pub(crate) artifacts: ArtifactStore,
+    pub(crate) trash: Trash,
     /// Deployments of each project beside the serving one.
     pub(crate) keep: u32,
     pub(crate) keep_deleted_logs: Duration,
@@ -122,9 +124,10 @@ impl Retention {
         let before = self.in_use.storing_since();
         let kept = self.db.kept_files().await?;
         let (deployments, archives, artifacts) = (self.deployments.clone(), self.archives.clone(), self.artifacts.clone());
+        let trash = self.trash.clone();
         blocking(move || {
             for id in &expired {
-                remove_folder(&deployments.join(id))?;
+                trash.discard_or_tell(&deployments.join(id));
             }
             if !expired.is_empty() {
                 tracing::info!(deployments = expired.len(), "removed the files of old deployments");
@@ -155,15 +158,10 @@ enum SweepError {
     Io(#[from] io::Error),
 }
 
-fn remove_folder(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use platform_wire::{BuildMode, Failure, FailureKind, State};
     use shuttle_abi::{Kind, Listen, Manifest, ServiceManifest, Settings};
 
@@ -199,6 +197,7 @@ mod tests {
                 deployments: at("deployments"),
                 archives: Stored::new(at("archives"), "tar.gz"),
                 artifacts: ArtifactStore::new(at("artifacts")),
+                trash: Trash::emptied_at_once(at("trash")),
                 keep,
                 keep_deleted_logs: Duration::from_secs(3600),
                 in_use: InUse::default(),

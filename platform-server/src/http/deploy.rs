@@ -6,16 +6,19 @@ use std::{fs, io, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use axum::{
     Json,
     body::{Body, BodyDataStream},
-    extract::{Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header::CONTENT_LENGTH},
 };
 use futures_util::StreamExt;
 use platform_wire::{ArchiveIndex, BuildMode, Deployment, Origin, ProjectName};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use super::{Api, Shared, error::Error};
+use super::{
+    Api, Shared,
+    error::Error,
+    parameters::{Parameters, wrong},
+};
 use crate::{
     archive::unpack,
     build::blocking,
@@ -27,39 +30,31 @@ use crate::{
 /// Longest reading of an upload that is refused already.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-#[derive(Deserialize)]
-pub(super) struct Parameters {
-    project: Option<String>,
-    /// Id of a set of secrets.
-    secrets: Option<String>,
-    build: Option<String>,
-    /// Whether it is built though it is the very same as what serves.
-    #[serde(default)]
-    force: bool,
-    /// Where it is from, as [`Origin::to_query`] writes it.
-    #[serde(default)]
-    origin: String,
-    /// Whether it may replace what was deployed from elsewhere.
-    #[serde(default)]
-    replace: bool,
-}
-
 pub(super) async fn deploy(
     State(api): Shared,
-    Query(parameters): Query<Parameters>,
+    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Deployment>), Error> {
-    let name =
-        parameters.project.ok_or_else(|| Error::bad_request("the parameter `project` is missing: POST /deploy?project=NAME"))?;
+    let name = parameters.text("project")?;
+    let name = name.ok_or_else(|| Error::bad_request("the query parameter `project` is missing: POST /deploy?project=NAME"))?;
     let project: ProjectName = name.parse()?;
-    let build = parameters.build.as_deref().map_or(Ok(BuildMode::default()), str::parse)?;
+    let build = match parameters.text("build")? {
+        None => BuildMode::default(),
+        Some(mode) => mode.parse().map_err(|_| wrong("build", "`fast`, `optimised` or `both`", mode))?,
+    };
+    // Whether it is built though it is the very same as what serves.
+    let force = parameters.flag("force")?;
+    // The id of a set of them.
+    let secrets = parameters.text("secrets")?.map(str::to_owned);
     if api.stop.is_cancelled() {
         return Err(Error::stopping());
     }
-    let origin = Origin::from_query(&parameters.origin);
+    // As `Origin::to_query` writes it.
+    let origin = Origin::from_query(parameters.text("origin")?.unwrap_or_default());
     let known = api.db.origin(project.clone()).await?;
-    if !parameters.replace && !known.is_same(&origin) {
+    // Whether it may replace what was deployed from elsewhere.
+    if !parameters.flag("replace")? && !known.is_same(&origin) {
         return Err(Error::other_origin(&project, &known, &origin));
     }
     if api.driver.queue.len() >= api.limits.max_queued {
@@ -75,10 +70,8 @@ pub(super) async fn deploy(
         drain(&mut pieces, api.limits.max_archive_bytes).await;
     }
     let (archive, digest) = received?;
-    let wanted = Wanted { project, archive: digest, secrets: parameters.secrets, build, origin };
-    if !parameters.force
-        && let Some(serving) = unchanged(&api, &wanted).await?
-    {
+    let wanted = Wanted { project, archive: digest, secrets, build, origin };
+    if !force && let Some(serving) = unchanged(&api, &wanted).await? {
         return Ok((StatusCode::OK, Json(serving)));
     }
     // In a task of its own: a client that goes away now has sent everything, and nothing must be left half done.
@@ -123,8 +116,8 @@ async fn accept(api: &Arc<Api>, wanted: Wanted, archive: tempfile::NamedTempFile
     match api.driver.submit(new).await {
         Ok(deployment) => Ok(deployment.to_wire(api.driver.launcher.address.url(&project))),
         Err(error) => {
-            let folder = api.deployments.join(&id);
-            let _ = blocking(move || fs::remove_dir_all(folder)).await;
+            let (folder, trash) = (api.deployments.join(&id), api.trash.clone());
+            blocking(move || trash.discard(&folder)).await?;
             Err(error.into())
         }
     }
@@ -168,7 +161,7 @@ pub(super) async fn drain(stream: &mut BodyDataStream, most: u64) {
 /// Unpacks the archive into the deployment's own folder and keeps it under its digest.
 async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, digest: Digest) -> Result<ArchiveIndex, Error> {
     let (deployments, id, limits) = (api.deployments.clone(), id.to_owned(), api.archive_limits.clone());
-    let archives = api.archives.clone();
+    let (archives, trash) = (api.archives.clone(), api.trash.clone());
     blocking(move || {
         let folder = deployments.join(&id);
         // The server's alone, until the app it belongs to is started.
@@ -183,7 +176,8 @@ async fn place(api: &Arc<Api>, id: &str, archive: tempfile::NamedTempFile, diges
             Ok(unpacked)
         })();
         if !matches!(unpacked, Ok(Ok(_))) {
-            let _ = fs::remove_dir_all(&folder);
+            // At once, however much of it has been unpacked: somebody waits for the answer.
+            trash.discard_or_tell(&folder);
         }
         unpacked
     })

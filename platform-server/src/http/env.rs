@@ -1,23 +1,18 @@
 //! `/projects/{name}/env`: the environment variables of a project. Their values are no secrets; still none is in a log.
 
-use axum::{
-    Json,
-    body::Body,
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::{Json, body::Body, extract::State, http::HeaderMap};
 use platform_wire::{EnvChange, ProjectName, Variables, env::MAX_BODY};
 
-use super::{Api, Shared, deploy::announced, error::Error, projects::find, secrets::read};
+use super::{Api, Shared, deploy::announced, error::Error, parameters::Segment, projects::find, secrets::read};
 
-pub(super) async fn show(State(api): Shared, Path(name): Path<String>) -> Result<Json<Variables>, Error> {
+pub(super) async fn show(State(api): Shared, Segment(name): Segment) -> Result<Json<Variables>, Error> {
     let id = find(&api, &name).await?.id;
     Ok(Json(variables(&api, id).await?))
 }
 
 pub(super) async fn change(
     State(api): Shared,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Variables>, Error> {
@@ -31,7 +26,7 @@ pub(super) async fn change(
     }
     let body = read(body, MAX_BODY, too_large).await?;
     let change: EnvChange = serde_json::from_slice(&body)
-        .map_err(|_| Error::bad_request(r#"the body is not of the form {"set": {"NAME": "value"}, "unset": ["NAME"]}"#))?;
+        .map_err(|error| Error::not_of_the_form(r#"{"set": {"NAME": "value"}, "unset": ["NAME"]}"#, &body, &error))?;
     platform_wire::env::check(&change.set)?;
     let id = api.db.project_id(project).await?;
     api.db.change_env(id, change).await?;

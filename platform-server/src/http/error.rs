@@ -8,11 +8,11 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header::CONNECTION},
     response::{IntoResponse, Response},
 };
-use platform_wire::{
-    ApiError, ErrorCode, FailureKind, InvalidEnv, InvalidName, InvalidSecrets, Origin, ProjectName, UnknownMode,
-};
+use platform_wire::{ApiError, ErrorCode, FailureKind, InvalidEnv, InvalidName, InvalidSecrets, Origin, ProjectName};
 
-use crate::{archive::ArchiveError, build::is_disk_full, db::DbError, deployment::launcher::LaunchError, vault::VaultError};
+use crate::{
+    archive::ArchiveError, build::is_disk_full, db::DbError, deployment::launcher::LaunchError, listing::shown, vault::VaultError,
+};
 
 /// An error on its way to a client.
 #[derive(Debug, Clone)]
@@ -47,6 +47,13 @@ impl Error {
         Self::new(ErrorCode::BadRequest, message)
     }
 
+    /// Where a body is not the JSON that it has to be. The parser's own message could repeat a value.
+    pub(super) fn not_of_the_form(form: &str, body: &[u8], error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let why = if body.is_empty() { "it is empty".to_owned() } else { format!("see line {line}, column {column}") };
+        Self::bad_request(format!("the body is not of the form {form}: {why}"))
+    }
+
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Conflict, message)
     }
@@ -58,7 +65,7 @@ impl Error {
     }
 
     pub(super) fn method_not_allowed(method: &Method) -> Self {
-        Self::new(ErrorCode::MethodNotAllowed, format!("this path has no method {method}"))
+        Self::new(ErrorCode::MethodNotAllowed, format!("this path of the API has no method {method}"))
     }
 
     pub(super) fn too_large(limit: u64) -> Self {
@@ -102,7 +109,7 @@ impl Error {
     }
 
     fn internal(inside: String) -> Self {
-        let hint = "the server's log has more, under the request's id";
+        let hint = "the server's log says why, in a line with the request's id";
         Self { inside: Some(inside), ..Self::new(ErrorCode::Internal, "the server could not do that").hint(hint) }
     }
 
@@ -168,10 +175,10 @@ impl From<ArchiveError> for Error {
         if !error.is_refusal() {
             return Self::internal(error.to_string());
         }
-        let hint = if error.is_over_limit() {
-            "leave out what the build does not need (.gitignore works), or raise the server's limit"
-        } else {
-            "deploy with cargo shuttle, which packs what the server takes"
+        let hint = match error.limit_flag() {
+            Some(flag) => format!("leave out what the build does not need (.gitignore works), or raise the server's {flag}"),
+            None if error.is_over_limit() => "leave it out (.gitignore works); the server takes none that is larger".to_owned(),
+            None => "deploy with cargo shuttle, which packs what the server takes".to_owned(),
         };
         Self::new(ErrorCode::BadArchive, error.to_string()).hint(hint)
     }
@@ -180,12 +187,6 @@ impl From<ArchiveError> for Error {
 impl From<InvalidName> for Error {
     fn from(error: InvalidName) -> Self {
         Self::new(ErrorCode::InvalidName, error.to_string()).hint("choose another name: `cargo shuttle deploy --name my-app`")
-    }
-}
-
-impl From<UnknownMode> for Error {
-    fn from(error: UnknownMode) -> Self {
-        Self::bad_request(error.to_string())
     }
 }
 
@@ -224,9 +225,9 @@ pub(super) fn render(mut response: Response, request_id: &str, method: &Method, 
         return response;
     }
     let error = response.extensions_mut().remove::<Error>().unwrap_or_else(|| match status {
-        StatusCode::NOT_FOUND => Error::not_found("there is nothing at this path"),
+        StatusCode::NOT_FOUND => Error::not_found(format!("the API has no path `{}`", shown(path))),
         StatusCode::METHOD_NOT_ALLOWED => Error::method_not_allowed(method),
-        status if status.is_client_error() => Error::bad_request("the request's parameters are wrong"),
+        status if status.is_client_error() => Error::bad_request(format!("the request was refused with {status}")),
         status => Error::internal(format!("a response with status {status}")),
     });
     match &error.inside {

@@ -7,6 +7,7 @@ mod auth;
 mod deploy;
 mod env;
 mod error;
+mod parameters;
 mod projects;
 mod secrets;
 mod stream;
@@ -35,6 +36,7 @@ use crate::{
     db::Db,
     deployment::Driver,
     logs::LogStore,
+    remove::Trash,
     stored::Stored,
 };
 pub(crate) use auth::hash_key;
@@ -49,6 +51,7 @@ pub(crate) struct Api {
     pub(crate) limits: Limits,
     pub(crate) archive_limits: ArchiveLimits,
     pub(crate) archives: Stored,
+    pub(crate) trash: Trash,
     /// Folder of the deployments' own files.
     pub(crate) deployments: PathBuf,
     pub(crate) protections: Vec<String>,

@@ -4,26 +4,29 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
 use platform_wire::{Deleted, Deployment, LogLevel, LogLine, LogSource, Project, ProjectName};
-use serde::Deserialize;
 
-use super::{Api, Shared, env, error::Error, stream};
+use super::{
+    Api, Shared, env,
+    error::Error,
+    parameters::{Parameters, Segment},
+    stream,
+};
 use crate::{
     db::{ProjectRow, ResourceRow, Unreadable, now_ms},
     deployment::{self, driver::NotRestarted},
+    listing::{self, names},
 };
 
 /// Most log lines that one request is given.
 const MAX_TAIL: usize = 10_000;
 /// Log lines of a request that does not say how many.
 const DEFAULT_TAIL: usize = 100;
-/// Most projects that are named to somebody who looks for another one.
-const MAX_NAMES: usize = 10;
 /// Most deployments that a listing has.
 const MAX_DEPLOYMENTS: u32 = 100;
 
@@ -38,13 +41,11 @@ pub(super) async fn find(api: &Api, name: &str) -> Result<ProjectRow, Error> {
         )));
     }
     let others = api.db.projects().await?;
-    let names: Vec<&str> = others.iter().take(MAX_NAMES).map(|row| row.name.as_str()).collect();
-    let hint = match (names.len(), others.len()) {
-        (0, _) => "deploy it first: `cargo shuttle deploy`".to_owned(),
-        (told, all) => {
-            let more = if told < all { format!(" and {} more", all - told) } else { String::new() };
-            format!("it has {}{more}; or deploy this one first: `cargo shuttle deploy`", names.join(", "))
-        }
+    let hint = if others.is_empty() {
+        "deploy it first: `cargo shuttle deploy`".to_owned()
+    } else {
+        let others = names(others.iter().map(|row| row.name.as_str()));
+        format!("it has {others}; or deploy this one first: `cargo shuttle deploy`")
     };
     Err(Error::not_found(format!("there is no project `{name}` on this server")).hint(hint))
 }
@@ -94,12 +95,12 @@ pub(super) async fn list(State(api): Shared) -> Result<Json<Vec<Project>>, Error
     Ok(Json(projects))
 }
 
-pub(super) async fn show(State(api): Shared, Path(name): Path<String>) -> Result<Json<Project>, Error> {
+pub(super) async fn show(State(api): Shared, Segment(name): Segment) -> Result<Json<Project>, Error> {
     let row = find(&api, &name).await?;
     Ok(Json(to_wire(&api, row).await?))
 }
 
-pub(super) async fn delete(State(api): Shared, Path(name): Path<String>) -> Result<Json<Deleted>, Error> {
+pub(super) async fn delete(State(api): Shared, Segment(name): Segment) -> Result<Json<Deleted>, Error> {
     let project = find(&api, &name).await?.name;
     // In a task of its own: a client that goes away must not leave a deletion half done.
     let (driver, name) = (Arc::clone(&api.driver), project.clone());
@@ -108,7 +109,7 @@ pub(super) async fn delete(State(api): Shared, Path(name): Path<String>) -> Resu
     Ok(Json(Deleted { project, kept }))
 }
 
-pub(super) async fn restart(State(api): Shared, Path(name): Path<String>) -> Result<Json<Project>, Error> {
+pub(super) async fn restart(State(api): Shared, Segment(name): Segment) -> Result<Json<Project>, Error> {
     let row = find(&api, &name).await?;
     if api.stop.is_cancelled() {
         return Err(Error::stopping());
@@ -126,7 +127,7 @@ pub(super) async fn restart(State(api): Shared, Path(name): Path<String>) -> Res
     }
 }
 
-pub(super) async fn deployments(State(api): Shared, Path(name): Path<String>) -> Result<Json<Vec<Deployment>>, Error> {
+pub(super) async fn deployments(State(api): Shared, Segment(name): Segment) -> Result<Json<Vec<Deployment>>, Error> {
     let row = find(&api, &name).await?;
     let url = api.driver.launcher.address.url(&row.name);
     let found = api.db.deployments(row.id, MAX_DEPLOYMENTS).await?;
@@ -135,16 +136,19 @@ pub(super) async fn deployments(State(api): Shared, Path(name): Path<String>) ->
 
 async fn find_deployment(api: &Api, id: String) -> Result<Deployment, Error> {
     let found = api.db.deployment(id.clone()).await?;
-    let found = found.ok_or_else(|| Error::not_found(format!("there is no deployment `{id}` on this server")))?;
+    let found = found.ok_or_else(|| {
+        Error::not_found(format!("there is no deployment `{}` on this server", listing::shown(&id)))
+            .hint("cargo shuttle deployment list shows those that there are")
+    })?;
     let url = api.driver.launcher.address.url(&found.meta().project);
     Ok(found.to_wire(url))
 }
 
-pub(super) async fn deployment(State(api): Shared, Path(id): Path<String>) -> Result<Json<Deployment>, Error> {
+pub(super) async fn deployment(State(api): Shared, Segment(id): Segment) -> Result<Json<Deployment>, Error> {
     Ok(Json(find_deployment(&api, id).await?))
 }
 
-pub(super) async fn cancel(State(api): Shared, Path(id): Path<String>) -> Result<Json<Deployment>, Error> {
+pub(super) async fn cancel(State(api): Shared, Segment(id): Segment) -> Result<Json<Deployment>, Error> {
     let before = find_deployment(&api, id.clone()).await?;
     // In a task of its own, as a deletion is.
     let (driver, cancelled) = (Arc::clone(&api.driver), id.clone());
@@ -156,7 +160,7 @@ pub(super) async fn cancel(State(api): Shared, Path(id): Path<String>) -> Result
     Ok(Json(find_deployment(&api, id).await?))
 }
 
-pub(super) async fn events(State(api): Shared, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
+pub(super) async fn events(State(api): Shared, Segment(id): Segment, headers: HeaderMap) -> Result<Response, Error> {
     let after = stream::last_event_id(&headers)?.unwrap_or(0);
     let at_rest = api.driver.at_rest(&id).await?;
     let deployment = find_deployment(&api, id).await?;
@@ -167,15 +171,6 @@ pub(super) async fn events(State(api): Shared, Path(id): Path<String>, headers: 
 /// The id before the first of these lines.
 fn before(lines: &[(u64, LogLine)]) -> u64 {
     lines.first().map_or(0, |(id, _)| id.saturating_sub(1))
-}
-
-#[derive(Deserialize)]
-pub(super) struct LogParameters {
-    tail: Option<usize>,
-    #[serde(default)]
-    follow: bool,
-    /// Only what this deployment wrote; the end of its id will do.
-    deployment: Option<String>,
 }
 
 /// A project's log, while it is there: also that of a deleted one.
@@ -207,15 +202,17 @@ fn deletion(project: &ProjectName, at_ms: i64) -> LogLine {
 
 pub(super) async fn logs(
     State(api): Shared,
-    Path(name): Path<String>,
-    Query(parameters): Query<LogParameters>,
+    Segment(name): Segment,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let Log { project, deleted_at } = find_log(&api, &name).await?;
-    let most = parameters.tail.unwrap_or(DEFAULT_TAIL).min(MAX_TAIL);
+    let follow = parameters.flag("follow")?;
+    let most = parameters.number("tail")?.unwrap_or(DEFAULT_TAIL).min(MAX_TAIL);
     let resumed = stream::last_event_id(&headers)?;
-    let only = parameters.deployment;
-    if !parameters.follow {
+    let Log { project, deleted_at } = find_log(&api, &name).await?;
+    // Only what this deployment wrote; the end of its id will do.
+    let only = parameters.text("deployment")?.map(str::to_owned);
+    if !follow {
         let lines = api.logs.tail_of(&project, most, only.clone()).await?;
         let mut lines: Vec<LogLine> = lines.into_iter().map(|(_, line)| line).collect();
         if let Some(at) = deleted_at {
@@ -238,7 +235,7 @@ pub(super) async fn logs(
         // The last `most` lines, then what comes.
         None => Some(before(&api.logs.tail_of(&project, most, only.clone()).await?)),
     };
-    let lines = api.logs.follow(&project, after)?;
+    let lines = api.logs.follow(&project, after).await?;
     let lines = lines.filter(move |(_, line)| {
         let is_wanted = only.as_ref().is_none_or(|only| line.deployment.ends_with(only.as_str()));
         std::future::ready(is_wanted)

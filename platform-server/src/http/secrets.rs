@@ -1,12 +1,7 @@
 //! `PUT /projects/{name}/secrets`: a new set of a project's secrets. What it holds is said nowhere: not in an error, not in
 //! a log.
 
-use axum::{
-    Json,
-    body::Body,
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::{Json, body::Body, extract::State, http::HeaderMap};
 use futures_util::StreamExt;
 use platform_wire::{ProjectName, SecretSet, Secrets, secrets::MAX_BODY};
 
@@ -14,6 +9,7 @@ use super::{
     Shared,
     deploy::{announced, drain},
     error::Error,
+    parameters::Segment,
 };
 
 /// Bytes that are read of a body that is refused already.
@@ -21,7 +17,7 @@ const DRAINED: u64 = 64 * 1024 * 1024;
 
 pub(super) async fn put(
     State(api): Shared,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<SecretSet>, Error> {
@@ -34,8 +30,8 @@ pub(super) async fn put(
     }
     let body = read(body, MAX_BODY, || Error::too_many_secrets(MAX_BODY)).await?;
     // The parser's own message could repeat a value.
-    let secrets: Secrets = serde_json::from_slice(&body).map_err(|_| {
-        Error::bad_request(r#"the body is not of the form {"secrets": {"NAME": "value"}}"#)
+    let secrets: Secrets = serde_json::from_slice(&body).map_err(|error| {
+        Error::not_of_the_form(r#"{"secrets": {"NAME": "value"}}"#, &body, &error)
             .hint("cargo shuttle deploy sends what stands in Secrets.toml")
     })?;
     secrets.check()?;

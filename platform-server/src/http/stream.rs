@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
+use crate::listing::shown;
 
 /// A comment is sent as often, so that no proxy on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -22,7 +23,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    number.map(Some).ok_or_else(|| Error::bad_request("the header Last-Event-ID is no number that this server sent"))
+    number.map(Some).ok_or_else(|| {
+        let value = shown(&String::from_utf8_lossy(value.as_bytes()));
+        Error::bad_request(format!(
+            "the header `Last-Event-ID` has to be the id of an event, a number from 0 up; it is `{value}`"
+        ))
+    })
 }
 
 /// Sends each item with its number, until the stream or the server ends.

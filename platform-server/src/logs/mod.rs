@@ -83,7 +83,7 @@ impl LogStore {
         Ok(Self { inner: Arc::new(Inner { dir, limits, projects: Mutex::default() }) })
     }
 
-    /// Adds a line and returns its id. It writes to the page cache at once: short enough for async code.
+    /// Adds a line and returns its id. Like everything here that is not `async`, it may wait for the disk.
     ///
     /// # Errors
     /// Those of the file system. The line is not in the log then, and no part of it.
@@ -112,8 +112,8 @@ impl LogStore {
     /// # Errors
     /// Those of the file system.
     pub async fn tail_of(&self, project: &ProjectName, n: usize, deployment: Option<String>) -> io::Result<Vec<(u64, LogLine)>> {
-        let log = self.log_of(project)?;
-        blocking(move || read::tail(&log, n, deployment.as_deref())).await
+        let (store, project) = (self.clone(), project.clone());
+        blocking(move || read::tail(&*store.log_of(&project)?, n, deployment.as_deref())).await
     }
 
     /// Every line with an id above `after`, those to come included; with `None`, only those to come. No line is lost or
@@ -124,12 +124,14 @@ impl LogStore {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn follow(
+    pub async fn follow(
         &self,
         project: &ProjectName,
         after: Option<u64>,
     ) -> io::Result<impl Stream<Item = (u64, LogLine)> + Send + use<>> {
-        Ok(read::follow(self.log_of(project)?, after))
+        let (store, project) = (self.clone(), project.clone());
+        let log = blocking(move || store.log_of(&project)).await?;
+        Ok(read::follow(log, after))
     }
 
     /// Ends all that follow the project's log: its project is deleted. What is appended later is for later followers.
@@ -148,11 +150,7 @@ impl LogStore {
         self.end(project);
         self.lock().remove(project);
         let dir = self.inner.dir.join(project.as_str());
-        blocking(move || match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        })
-        .await
+        blocking(move || crate::remove::all(&dir)).await
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ProjectName, Arc<ProjectLog>>> {

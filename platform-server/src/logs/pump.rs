@@ -11,7 +11,7 @@ use platform_wire::{LogLevel, LogLine, LogSource, ProjectName};
 use shuttle_abi::{Level, LogRecord, log::MAX_RECORD};
 use tokio::io::AsyncRead;
 
-use super::{LineReader, LogStore, TooLong};
+use super::{LineReader, LogStore, TooLong, blocking};
 
 /// Lines that are written at a time.
 const BATCH: usize = 256;
@@ -66,7 +66,9 @@ async fn pump<R: AsyncRead + Unpin>(
         {
             lines.push(to_line(line));
         }
-        let written = store.append_all(&project, lines);
+        // A slow disk makes this app wait, and nobody else.
+        let (to, of) = (store.clone(), project.clone());
+        let written = blocking(move || to.append_all(&of, lines)).await;
         // Said once: a full disk would otherwise fill the server's own log as well.
         if let Err(error) = &written
             && !failing

@@ -50,8 +50,8 @@ fn since(store: &LogStore, after: u64, max: usize) -> Vec<(u64, LogLine)> {
 
 type Lines = Pin<Box<dyn Stream<Item = (u64, LogLine)> + Send>>;
 
-fn follow(store: &LogStore, after: Option<u64>) -> Lines {
-    Box::pin(store.follow(&app(), after).unwrap())
+async fn follow(store: &LogStore, after: Option<u64>) -> Lines {
+    Box::pin(store.follow(&app(), after).await.unwrap())
 }
 
 async fn next(lines: &mut Lines) -> (u64, String) {
@@ -165,7 +165,10 @@ async fn following_neither_loses_nor_doubles_a_line() {
     for _ in 0..20 {
         store.append(&app(), line("before")).unwrap();
     }
-    let followers: Vec<_> = [0, 7, 20].map(|after| (after, follow(&store, Some(after)))).into();
+    let mut followers = Vec::new();
+    for after in [0, 7, 20] {
+        followers.push((after, follow(&store, Some(after)).await));
+    }
     let writer = tokio::spawn({
         let store = store.clone();
         async move {
@@ -191,7 +194,7 @@ async fn following_without_a_place_begins_now() {
     let (dir, limits) = small();
     let store = LogStore::open(dir.path(), limits).unwrap();
     store.append(&app(), line("old")).unwrap();
-    let mut lines = follow(&store, None);
+    let mut lines = follow(&store, None).await;
     assert!(lines.next().now_or_never().is_none());
     store.append(&app(), line("new")).unwrap();
     assert_eq!(next(&mut lines).await, (2, "new".into()));
@@ -201,7 +204,7 @@ async fn following_without_a_place_begins_now() {
 async fn a_follower_that_sleeps_through_rotations_goes_on_with_what_is_left() {
     let (dir, limits) = small();
     let store = LogStore::open(dir.path(), limits).unwrap();
-    let mut lines = follow(&store, Some(0));
+    let mut lines = follow(&store, Some(0)).await;
     store.append(&app(), line("m")).unwrap();
     assert_eq!(next(&mut lines).await.0, 1);
     for _ in 0..50 {
@@ -219,7 +222,7 @@ async fn a_follower_that_sleeps_through_rotations_goes_on_with_what_is_left() {
 async fn an_id_of_another_log_is_taken_for_now() {
     let (dir, limits) = small();
     let store = LogStore::open(dir.path(), limits).unwrap();
-    let mut lines = follow(&store, Some(1000));
+    let mut lines = follow(&store, Some(1000)).await;
     store.append(&app(), line("m")).unwrap();
     assert_eq!(next(&mut lines).await.0, 1);
 }
@@ -295,7 +298,7 @@ async fn output_and_records_reach_the_log() {
 async fn followers_of_a_deleted_project_get_what_was_said_and_then_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::open(dir.path(), LogLimits::default()).unwrap();
-    let (mut behind, mut waiting) = (follow(&store, Some(0)), follow(&store, None));
+    let (mut behind, mut waiting) = (follow(&store, Some(0)).await, follow(&store, None).await);
     assert!(waiting.next().now_or_never().is_none());
     store.append(&app(), line("last words")).unwrap();
     store.end(&app());
@@ -304,7 +307,7 @@ async fn followers_of_a_deleted_project_get_what_was_said_and_then_the_end() {
         assert!(lines.next().await.is_none());
     }
     // Deployed again, it can be followed again.
-    let mut again = follow(&store, Some(1));
+    let mut again = follow(&store, Some(1)).await;
     store.append(&app(), line("back")).unwrap();
     assert_eq!(next(&mut again).await, (2, "back".to_owned()));
 

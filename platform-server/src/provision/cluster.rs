@@ -177,9 +177,7 @@ impl OwnCluster {
         chown(&password, None, self.uid)?;
         fs::set_permissions(&password, fs::Permissions::from_mode(0o640))?;
         let unfinished = self.folder.join("cluster.unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
+        crate::remove::all(&unfinished)?;
         fs::create_dir(&unfinished)?;
         chown(&unfinished, self.uid, self.uid)?;
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700))?;

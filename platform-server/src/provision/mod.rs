@@ -11,7 +11,6 @@
 mod cluster;
 mod extensions;
 mod gate;
-mod locks;
 mod persist;
 mod postgres;
 mod redis;
@@ -30,6 +29,7 @@ use shuttle_abi::{ResourceData, ResourceManifest};
 use crate::{
     db::{Db, DbError, ResourceRow},
     deployment::Meta,
+    listing::{names, shown},
     uids::Uids,
     vault::{Vault, VaultError},
 };
@@ -43,17 +43,17 @@ use wish::Wish;
 /// Why a resource could not be given.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProvisionError {
-    #[error("the parameter `{name}` asks for a resource of type `{kind}`, which this server does not provide")]
+    #[error("the parameter `{}` asks for a resource of type `{}`, which this server does not provide", shown(.name), shown(.kind))]
     Unknown { name: String, kind: String },
-    #[error("the parameter `{name}` has the option `{option}`, which this server cannot honour")]
+    #[error("the parameter `{}` has the option `{}`, which this server cannot honour", shown(.name), shown(.option))]
     Option { name: String, option: String },
     #[error("the parameter `{name}` has the option `{option}`, which has to be {wanted}")]
     BadOption { name: String, option: &'static str, wanted: String },
-    #[error("the parameter `{name}` requires secrets that the project does not have: {}", list(.missing))]
+    #[error("the parameter `{name}` requires secrets that the project does not have: {}", names(.missing))]
     MissingSecrets { name: String, missing: Vec<String> },
-    #[error("the Postgres of this server has no extension `{name}`; it has {}", list(.available))]
+    #[error("the Postgres of this server has no extension `{name}`; it has {}", names(.available))]
     NoExtension { name: String, available: Vec<String> },
-    #[error("the Postgres extension `{name}` is not one that an app may have here; these are: {}", list(.allowed))]
+    #[error("the Postgres extension `{name}` is not one that an app may have here; these are: {}", names(.allowed))]
     ExtensionNotAllowed { name: String, allowed: Vec<String> },
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -83,8 +83,8 @@ impl ProvisionError {
             }
             Self::BadOption { option, .. } => format!("change `{option}` in the attribute on the parameter"),
             Self::MissingSecrets { missing, .. } => {
-                let lines: Vec<String> = missing.iter().map(|name| format!("`{name} = \"…\"`")).collect();
-                format!("add {} to Secrets.toml beside the package's Cargo.toml and deploy again", lines.join(" and "))
+                let lines = names(missing.iter().map(|name| format!("`{name} = \"…\"`")));
+                format!("add {lines} to Secrets.toml beside the package's Cargo.toml and deploy again")
             }
             Self::NoExtension { .. } => {
                 "install it on the server: Postgres' own are in the package postgresql-contrib, others in packages of their own"
@@ -112,14 +112,6 @@ impl ProvisionError {
             }
             Self::NotRunning { .. } | Self::Postgres(_) | Self::Db(_) | Self::Io(_) => "the server's log has more".into(),
         }
-    }
-}
-
-/// Names for people.
-fn list(names: &[String]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        names => names.join(", "),
     }
 }
 

@@ -11,10 +11,9 @@ use super::{
     ProvisionError,
     cluster::{OwnCluster, Reached},
     extensions::{self, Maker},
-    locks::Locks,
     session::Session,
 };
-use crate::db::ResourceRow;
+use crate::{db::ResourceRow, locks::Locks};
 
 /// Connections of an app, beside those of a database's role, that are being made, or ask for a query to be cancelled.
 const SPARE: u32 = 10;
@@ -73,7 +72,7 @@ pub(crate) struct Postgres {
     extensions: BTreeSet<String>,
     pub(super) limits: PostgresLimits,
     /// `CREATE` and `ALTER` of the same role at the same time fail in Postgres; so one at a time of each.
-    changes: Locks,
+    changes: Locks<String>,
 }
 
 impl Postgres {
@@ -102,7 +101,7 @@ impl Postgres {
 
     async fn prepare(&self, config: &Config, wanted: Wanted<'_>, own: bool) -> Result<Option<String>, ProvisionError> {
         let Wanted { row, extensions, connections, .. } = wanted;
-        let _one_at_a_time = self.changes.lock(&row.handle).await;
+        let _one_at_a_time = self.changes.lock(row.handle.clone()).await;
         let admin = Session::open(config, self.limits.timeout).await?;
         if own {
             keep_for_administrators(&admin).await?;

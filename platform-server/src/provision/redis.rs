@@ -25,6 +25,7 @@ use super::{
     service::{Definition, Service},
 };
 use crate::{
+    build::blocking,
     data_dir::private_file,
     db::ResourceRow,
     sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
@@ -66,7 +67,9 @@ impl RedisServers {
             match running.get(&key) {
                 Some(service) => Arc::clone(service),
                 None => {
-                    let definition = self.definition(project_id, project, row, &socket)?;
+                    let alike = Self::new(self.sandbox.clone(), self.folder.clone(), self.sockets.clone(), self.uids);
+                    let (project, row, socket) = (project.clone(), row.clone(), socket.clone());
+                    let definition = blocking(move || Ok(alike.definition(project_id, &project, &row, &socket))).await??;
                     let service = Arc::new(Service::start(self.sandbox.clone(), definition));
                     running.insert(key, Arc::clone(&service));
                     service

@@ -157,18 +157,19 @@ async fn run_once(
         let sandbox = sandbox.clone();
         crate::build::blocking(move || sandbox.kill_user(uid)).await.map_err(failed)?;
     }
-    let log = open_log(&definition.log).map_err(failed)?;
+    let path = definition.log.clone();
+    let log = crate::build::blocking(move || open_log(&path)).await.map_err(failed)?;
     let errors = log.try_clone().map_err(failed)?;
     let mut process = sandbox.spawn(&definition.spec, log.into(), Stdio::from(errors)).await.map_err(failed)?;
     tokio::select! {
         () = stop.cancelled() => {}
-        ended = process.wait() => return Err(ended_early(definition, ended)),
+        ended = process.wait() => return Err(ended_early(definition, ended).await),
         () = answering(definition, health) => {
             health.send_replace(Health::Running);
             tracing::info!(service = definition.name, "running");
             tokio::select! {
                 () = stop.cancelled() => {}
-                ended = process.wait() => return Err(ended_early(definition, ended)),
+                ended = process.wait() => return Err(ended_early(definition, ended).await),
                 never = bound_log(definition) => match never {},
             }
         }
@@ -242,9 +243,11 @@ async fn end(mut process: Process, definition: &Definition) {
     }
 }
 
-fn ended_early(definition: &Definition, ended: io::Result<std::process::ExitStatus>) -> String {
+async fn ended_early(definition: &Definition, ended: io::Result<std::process::ExitStatus>) -> String {
     let how = ended.map_or_else(|error| error.to_string(), describe);
-    let last = last_line(&definition.log).map(|line| format!("; its last line: {line}")).unwrap_or_default();
+    let path = definition.log.clone();
+    let last = crate::build::blocking(move || Ok(last_line(&path))).await.ok().flatten();
+    let last = last.map(|line| format!("; its last line: {line}")).unwrap_or_default();
     format!("{} ended with {how}{last} (its log: {})", definition.name, definition.log.display())
 }
 

@@ -52,18 +52,22 @@ impl Supervisor for LocalSupervisor {
         Box::pin(async move { Ok(Box::new(self.launch(spec).await?) as Box<dyn Instance>) })
     }
 
-    fn sweep(&self, uid: u32) {
-        if let Err(error) = self.spawner.kill_users(uid..uid + 1) {
-            tracing::warn!(uid, %error, "what an app left running could not be looked for");
-        }
+    fn sweep(&self, uid: u32) -> BoxFuture<'_, ()> {
+        let spawner = self.spawner.clone();
+        Box::pin(async move {
+            if let Err(error) = blocking(move || spawner.kill_users(uid..uid + 1)).await {
+                tracing::warn!(uid, %error, "what an app left running could not be looked for");
+            }
+        })
     }
 }
 
 impl LocalSupervisor {
     async fn launch(&self, spec: InstanceSpec) -> io::Result<LocalInstance> {
-        let artifact = File::open(&spec.artifact)?;
-        let listen = spec.listen;
-        let (listener, socket, upstream) = self.listen(listen)?;
+        let (listen, sockets, artifact) = (spec.listen, self.sockets.clone(), spec.artifact.clone());
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (artifact, (listener, socket, upstream)) =
+            blocking(move || Ok((File::open(artifact)?, bind(listen, &sockets, number)?))).await?;
         let (log_reader, log_writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&self.runner);
@@ -93,25 +97,6 @@ impl LocalSupervisor {
         Ok(LocalInstance { process, control, readers, listen, upstream, _listener: listener, _socket: socket })
     }
 
-    /// The socket that the app gets, bound by the server: connections wait in it while the app starts.
-    fn listen(&self, listen: Listen) -> io::Result<(OwnedFd, Option<SocketFile>, Option<Upstream>)> {
-        match listen {
-            Listen::Unix | Listen::Own => {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                let path = self.sockets.join(format!("{number}.sock"));
-                let listener = UnixListener::bind(&path)?;
-                let upstream = (listen == Listen::Unix).then(|| Upstream::Unix(path.clone()));
-                Ok((listener.into(), Some(SocketFile(path)), upstream))
-            }
-            Listen::Tcp => {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-                let upstream = Some(Upstream::Tcp(listener.local_addr()?));
-                Ok((listener.into(), None, upstream))
-            }
-            Listen::None => Ok((File::open("/dev/null")?.into(), None, None)),
-        }
-    }
-
     fn read_output(
         &self,
         spec: &InstanceSpec,
@@ -132,6 +117,24 @@ impl LocalSupervisor {
         let (logs, project, deployment) = (self.logs.clone(), spec.project.clone(), spec.deployment.clone());
         readers.push(tokio::spawn(pump_records(logs, project, deployment, receiver(log)?)));
         Ok(readers)
+    }
+}
+
+/// The socket that the app gets, bound by the server: connections wait in it while the app starts.
+fn bind(listen: Listen, sockets: &Path, number: u64) -> io::Result<(OwnedFd, Option<SocketFile>, Option<Upstream>)> {
+    match listen {
+        Listen::Unix | Listen::Own => {
+            let path = sockets.join(format!("{number}.sock"));
+            let listener = UnixListener::bind(&path)?;
+            let upstream = (listen == Listen::Unix).then(|| Upstream::Unix(path.clone()));
+            Ok((listener.into(), Some(SocketFile(path)), upstream))
+        }
+        Listen::Tcp => {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let upstream = Some(Upstream::Tcp(listener.local_addr()?));
+            Ok((listener.into(), None, upstream))
+        }
+        Listen::None => Ok((File::open("/dev/null")?.into(), None, None)),
     }
 }
 
@@ -227,7 +230,7 @@ impl LocalInstance {
             Some(Ok(RunnerMessage::Ready { listen })) => match (self.listen, listen) {
                 (Listen::None, None) => Ok(None),
                 (Listen::None, Some(_)) => Err(StartError::Protocol("a background service that listens".into())),
-                (_, Some(address)) => self.own_address(address).map(Some),
+                (_, Some(address)) => self.own_address(address).await.map(Some),
                 (_, None) => match &self.upstream {
                     Some(upstream) => Ok(Some(upstream.clone())),
                     None => Err(StartError::Protocol("ready, but not where it listens".into())),
@@ -250,9 +253,10 @@ impl LocalInstance {
 
     /// An address that a runner names could be anybody's, the platform's own API included; so it must be a loopback
     /// socket on which that very process listens.
-    fn own_address(&self, address: SocketAddr) -> Result<Upstream, StartError> {
-        let owned = address.ip().to_canonical().is_loopback()
-            && listening_inode(address)?.is_some_and(|inode| holds_socket(self.process.id(), inode));
+    async fn own_address(&self, address: SocketAddr) -> Result<Upstream, StartError> {
+        let pid = self.process.id();
+        let listens = move || Ok(listening_inode(address)?.is_some_and(|inode| holds_socket(pid, inode)));
+        let owned = address.ip().to_canonical().is_loopback() && blocking(listens).await?;
         if owned { Ok(Upstream::Tcp(address)) } else { Err(StartError::NotItsOwn(address)) }
     }
 

@@ -67,7 +67,7 @@ pub(crate) trait Supervisor: Send + Sync + std::fmt::Debug {
     /// Starts one. It runs when this returns, and is not ready yet.
     fn start(&self, spec: InstanceSpec) -> BoxFuture<'_, io::Result<Box<dyn Instance>>>;
     /// Ends whatever still runs under the uid of instances that have ended: children that left their process group.
-    fn sweep(&self, uid: u32);
+    fn sweep(&self, uid: u32) -> BoxFuture<'_, ()>;
 }
 
 /// One running instance. Dropping it ends it at once.

@@ -68,6 +68,7 @@ async fn hostile_archives_are_refused_with_the_entry_named() {
         (archive(&[good[0], good[1], good[2], (EntryType::Regular, "zeros", &"0".repeat(2_000_000))]), "zeros"),
         (archive(&good[1..]), "shuttle.json"),
         (b"this is no gzip at all".to_vec(), "gzip"),
+        (Vec::new(), "it is empty"),
         (
             {
                 let whole = archive(&good);
@@ -217,12 +218,38 @@ async fn the_api_answers_every_mistake_in_its_own_form() {
         (platform.api(Method::POST, "/deploy"), 400, "bad_request"),
         (platform.api(Method::POST, "/deploy?project=Not_A_Label"), 400, "invalid_name"),
         (platform.api(Method::POST, "/deploy?project=..%2f..%2fetc"), 400, "invalid_name"),
-        (platform.api(Method::GET, "/projects/none/logs?tail=many"), 400, "bad_request"),
     ] {
         let response = request.send().await.unwrap();
         let found = response.status().as_u16();
         let error: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
         assert_eq!((found, error["code"].as_str()), (status, Some(code)), "{error}");
+    }
+    // Which parameter it is, what it may be, and what it is.
+    for (request, words) in [
+        (platform.api(Method::POST, "/deploy"), "the query parameter `project` is missing"),
+        (platform.api(Method::POST, "/deploy?project=a&project=b"), "`project` stands there more than once"),
+        (platform.api(Method::POST, "/deploy?project=a&force=maybe"), "`force` has to be `true` or `false`; it is `maybe`"),
+        (
+            platform.api(Method::POST, "/deploy?project=a&build=slow"),
+            "`build` has to be `fast`, `optimised` or `both`; it is `slow`",
+        ),
+        (platform.api(Method::GET, "/projects/none/logs?tail=many"), "`tail` has to be a number from 0 up; it is `many`"),
+        (platform.api(Method::GET, "/projects/none/logs?tail=-1"), "`tail` has to be a number from 0 up; it is `-1`"),
+        (platform.api(Method::GET, "/projects/none/logs?follow=1"), "`follow` has to be `true` or `false`; it is `1`"),
+        (
+            platform.api(Method::GET, "/projects/none/logs").header("last-event-id", "x"),
+            "`Last-Event-ID` has to be the id of an event",
+        ),
+        (platform.api(Method::GET, "/projects/%ff"), "the path `/projects/%ff` has a part that is not UTF-8"),
+        (platform.api(Method::PUT, "/projects/a/secrets").body(r#"{"secrets": ["hidden"]}"#), "see line 1, column"),
+        (platform.api(Method::PUT, "/projects/a/secrets"), "it is empty"),
+        (platform.api(Method::PATCH, "/projects/a/env").body(r#"{"set": ["hidden"]}"#), "see line 1, column"),
+    ] {
+        let response = request.send().await.unwrap();
+        let found = response.status().as_u16();
+        let error: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!((found, error["code"].as_str()), (400, Some("bad_request")), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(words) && !error.to_string().contains("hidden"), "{words}: {error}");
     }
 }
 

@@ -10,6 +10,7 @@ mod connections;
 mod examples;
 mod fixtures;
 mod hostile;
+mod leftovers;
 mod life;
 mod optimised;
 mod platform;

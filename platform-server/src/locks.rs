@@ -1,26 +1,33 @@
-//! Locks by name, each there only while somebody has it or waits for it.
+//! Locks by name or number, each there only while somebody has it or waits for it.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use tokio::sync::OwnedMutexGuard;
 
-#[derive(Debug, Default)]
-pub(super) struct Locks(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+#[derive(Debug)]
+pub(crate) struct Locks<K>(Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>);
 
-impl Locks {
+impl<K> Default for Locks<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash> Locks<K> {
     /// Waits until nobody else has the lock of this name.
-    pub(super) async fn lock(&self, name: &str) -> OwnedMutexGuard<()> {
+    pub(crate) async fn lock(&self, name: K) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| lock.strong_count() > 0);
-            match locks.get(name).and_then(Weak::upgrade) {
+            match locks.get(&name).and_then(Weak::upgrade) {
                 Some(lock) => lock,
                 None => {
                     let lock = Arc::default();
-                    locks.insert(name.to_owned(), Arc::downgrade(&lock));
+                    locks.insert(name, Arc::downgrade(&lock));
                     lock
                 }
             }
