@@ -176,7 +176,7 @@ async fn two_at_once(platform: &Platform, app: &App) {
     let run = |app: &App, word: &str| {
         app.edit("Hello, world!", word);
         platform
-            .command(app.path(), &["deploy", "--allow-dirty", "--output", "json"])
+            .command(app.path(), &["deploy", "--allow-dirty", "--yes", "--output", "json"])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .spawn()
