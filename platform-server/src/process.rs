@@ -161,6 +161,9 @@ pub(crate) struct Process {
     status: Option<ExitStatus>,
     /// Kept open: its end tells a child that reads from it that the server is gone.
     stdin: Option<std::process::ChildStdin>,
+    /// Kept until they are taken: what was said can be read also after the end.
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
 }
 
 /// The safe constructor is deprecated for types whose descriptor may change under it; that of an [`OwnedFd`] cannot.
@@ -171,9 +174,12 @@ fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 impl Process {
     fn new(mut leader: Leader) -> io::Result<Self> {
-        let stdin = leader.child.as_mut().and_then(|child| child.stdin.take());
+        let (stdin, stdout, stderr) = match &mut leader.child {
+            Some(child) => (child.stdin.take(), child.stdout.take(), child.stderr.take()),
+            None => (None, None, None),
+        };
         let pidfd = watch(pidfd_open(leader.pid, PidfdFlags::NONBLOCK)?)?;
-        Ok(Self { leader, pidfd, status: None, stdin })
+        Ok(Self { leader, pidfd, status: None, stdin, stdout, stderr })
     }
 
     /// Writes to the child's stdin and leaves it open. The data must fit a pipe's buffer or be read at once.
@@ -186,11 +192,11 @@ impl Process {
     }
 
     pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.leader.child.as_mut()?.stdout.take()
+        self.stdout.take()
     }
 
     pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
-        self.leader.child.as_mut()?.stderr.take()
+        self.stderr.take()
     }
 
     /// Waits for the leader's end, then ends what is left of its group. Cancel-safe.
@@ -300,6 +306,16 @@ mod tests {
         assert!(pids.iter().all(|pid| is_running(*pid)));
         drop(spawning);
         assert_gone(&pids);
+    }
+
+    #[tokio::test]
+    async fn what_a_process_said_can_be_read_after_its_end() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo err >&2"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Spawner::new("test").unwrap().spawn(command).await.unwrap();
+        process.wait().await.unwrap();
+        let said = (process.take_stdout().map(io::read_to_string), process.take_stderr().map(io::read_to_string));
+        assert_eq!((said.0.unwrap().unwrap(), said.1.unwrap().unwrap()), ("out\n".to_owned(), "err\n".to_owned()));
     }
 
     #[tokio::test]
