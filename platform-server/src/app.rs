@@ -159,7 +159,7 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     for line in &parts.api.protections {
         tracing::info!("{line}");
     }
-    let power_lost = data.power_was_lost()?;
+    let power_lost = data.power_was_lost();
     if power_lost {
         tracing::warn!(
             "the machine was started anew and the last server had not ended: deployments are made whole again from their archives; should builds fail, clear their folders (platform-server cache --clear)"
@@ -221,7 +221,7 @@ async fn end(data: &DataDir) {
 }
 
 /// Each proxied connection takes two descriptors, and the usual soft limit is 1024. Returns how many there may be.
-fn allow_open_files() -> usize {
+pub(crate) fn allow_open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
@@ -298,7 +298,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         provisioner: Provisioner {
             db: db.clone(),
             postgres: Postgres::new(
-                postgres_source(config, data, sandbox, uids, files)?,
+                postgres_source(config, data, sandbox, uids, (files, stop))?,
                 config.postgres_extensions.clone(),
                 limits.postgres(),
             ),
@@ -413,7 +413,7 @@ fn postgres_source(
     data: &DataDir,
     sandbox: &Sandbox,
     uids: Uids,
-    files: usize,
+    (files, stop): (usize, &CancellationToken),
 ) -> Result<PostgresSource, AppError> {
     match &config.postgres_url {
         Some(url) => {
@@ -423,8 +423,13 @@ fn postgres_source(
         }
         None => {
             let (folder, sockets) = (data.join("postgres"), data.run.join("postgres"));
-            let through = u32::try_from(Limits::gate(files)).unwrap_or(u32::MAX);
-            Ok(PostgresSource::Own(OwnCluster::new(sandbox.clone(), folder, sockets, uids.postgres(), through)))
+            if uids.postgres().is_some()
+                && let Some(warning) = config.limits.too_few_places(files)
+            {
+                tracing::warn!("{warning}");
+            }
+            let (uid, through) = (uids.postgres(), Limits::gate(files));
+            Ok(PostgresSource::Own(OwnCluster::new(sandbox.clone(), folder, sockets, uid, through, stop.clone())))
         }
     }
 }

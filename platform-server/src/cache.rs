@@ -59,10 +59,10 @@ pub(crate) async fn run(config: Cache) -> Result<(), AppError> {
         let removed = config.clear.then(|| registry.clear(&folders));
         rows.push(Row { what: "downloaded crates".to_owned(), bytes, used, removed });
     }
-    if config.clear {
-        folders.sweep()?;
-    }
+    let swept = if config.clear { folders.sweep() } else { Ok(()) };
+    // Whatever becomes of the rest, what was removed is told.
     show(&rows, config.output, config.clear)?;
+    swept?;
     match rows.iter().filter(|row| matches!(row.removed, Some(Err(_)))).count() {
         0 => Ok(()),
         left => Err(AppError::NotCleared { left, all: rows.len() }),

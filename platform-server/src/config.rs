@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::{
     connection::{self, Pace},
     deployment::instances,
-    provision::{MAX_POSTGRES_CONNECTIONS, PostgresLimits},
+    provision::{MAX_APP_CONNECTIONS, PostgresLimits, most_of_one},
     proxy::ProxyConfig,
 };
 
@@ -307,8 +307,26 @@ impl Limits {
     }
 
     /// How many connections apps may have to the platform's own Postgres where `files` may be open; each has another behind it.
-    pub(crate) fn gate(files: usize) -> usize {
-        (files / 32).clamp(1, MAX_POSTGRES_CONNECTIONS as usize)
+    pub(crate) fn gate(files: usize) -> u32 {
+        u32::try_from(files / 32).unwrap_or(u32::MAX).clamp(1, MAX_APP_CONNECTIONS)
+    }
+
+    /// What the owner is to know where an app cannot have as many of them as its instances are promised.
+    pub(crate) fn too_few_places(&self, files: usize) -> Option<String> {
+        let (most, promised) = (most_of_one(Self::gate(files)), self.postgres().of_a_role());
+        let why = if Self::gate(files) < MAX_APP_CONNECTIONS {
+            format!("this process may have {files} files open; raise its hard limit (`ulimit -Hn`, LimitNOFILE of systemd)")
+        } else {
+            format!(
+                "all apps together may have {MAX_APP_CONNECTIONS}; lower --database-connections, or name a larger Postgres (--postgres-url)"
+            )
+        };
+        (most < promised).then(|| {
+            format!(
+                "an app may have {most} connections to the platform's Postgres at the same time, not the {promised} of its {} instances with --database-connections {}: {why}",
+                instances::AT_ONCE, self.database_connections
+            )
+        })
     }
 
     /// How many connections the proxy and the API may have where `files` may be open: as many as is wished, unless there
@@ -318,7 +336,7 @@ impl Limits {
         // A connection to the API has one descriptor, and another for what it reads.
         let api = self.max_api_connections.min(files / 8).max(1);
         // One to the proxy has another to the app, and for four of them one idle connection to an app is kept.
-        let proxy = self.max_connections.min(files.saturating_sub(2 * api + 2 * Self::gate(files)) * 4 / 9);
+        let proxy = self.max_connections.min(files.saturating_sub(2 * api + 2 * Self::gate(files) as usize) * 4 / 9);
         (proxy.max(1), api)
     }
 }
@@ -344,6 +362,18 @@ mod tests {
             let limits = serve(&[]).unwrap().limits;
             assert_eq!(limits.connections(files), (proxy, api), "{files}");
         }
+    }
+
+    #[test]
+    fn the_gate_leaves_places_to_the_platform_and_too_few_are_told() {
+        assert_eq!([0, 4096, 65_536, usize::MAX].map(Limits::gate), [1, 128, 950, 950]);
+        let told = |args: &[&str], files| serve(args).unwrap().limits.too_few_places(files);
+        assert_eq!((told(&[], 65_536), told(&["--database-connections", "16"], 4096)), (None, None));
+        let few = told(&[], 4096).unwrap();
+        assert!(few.starts_with("an app may have 64 connections") && few.contains("not the 200 of its 4 instances"), "{few}");
+        assert!(few.contains("4096 files") && few.contains("LimitNOFILE"), "{few}");
+        let many = told(&["--database-connections", "200"], 65_536).unwrap();
+        assert!(many.contains("have 475") && many.contains("the 800 ") && many.contains("--postgres-url"), "{many}");
     }
 
     #[test]

@@ -171,10 +171,17 @@ impl DataDir {
     }
 
     /// Whether the machine has lost what was not yet on the disk: it was started anew, and the last server had not ended as it
-    /// should.
-    pub(crate) fn power_was_lost(&self) -> io::Result<bool> {
-        match fs::read_to_string(self.join(RUNNING)) {
-            Ok(boot) => Ok(boot != boot_id()?),
+    /// should. What cannot be found out is told, and taken for a loss: then more is made again than has to be.
+    pub(crate) fn power_was_lost(&self) -> bool {
+        self.is_of_another_start(boot_id()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "it cannot be found out whether the machine was started anew since the last server ran");
+            true
+        })
+    }
+
+    fn is_of_another_start(&self, boot: io::Result<Vec<u8>>) -> io::Result<bool> {
+        match fs::read(self.join(RUNNING)) {
+            Ok(noted) => Ok(noted != boot?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -183,24 +190,28 @@ impl DataDir {
     /// Notes that a server runs since this start of the machine.
     pub(crate) fn note_running(&self) -> io::Result<()> {
         let (path, boot) = (self.join(RUNNING), boot_id()?);
-        if fs::read_to_string(&path).is_ok_and(|noted| noted == boot) {
+        if fs::read(&path).is_ok_and(|noted| noted == boot) {
             return Ok(());
         }
         let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
-        file.write_all(boot.as_bytes())?;
+        file.write_all(&boot)?;
         persist(file, &path)
     }
 
     /// Writes everything to the disk, and notes that none runs any more.
     pub(crate) fn note_ended(root: &Path) -> io::Result<()> {
         rustix::fs::syncfs(File::open(root)?)?;
-        fs::remove_file(root.join(RUNNING))
+        match fs::remove_file(root.join(RUNNING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            // It may be that it could not be noted that one runs.
+            _ => Ok(()),
+        }
     }
 }
 
 /// What the kernel calls the time since it was started.
-fn boot_id() -> io::Result<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+fn boot_id() -> io::Result<Vec<u8>> {
+    fs::read("/proc/sys/kernel/random/boot_id")
 }
 
 /// Opens a file that its owner alone may read, making it if it is missing.
@@ -328,17 +339,34 @@ mod tests {
     fn a_loss_of_power_is_one_that_no_server_has_ended_before() {
         let folder = tempfile::tempdir().unwrap();
         let data = data(folder.path());
-        assert!(!data.power_was_lost().unwrap());
+        assert!(!data.power_was_lost());
         data.note_running().unwrap();
         // Killed, or still there: what it wrote is in the kernel's memory at least.
-        assert!(!data.power_was_lost().unwrap());
+        assert!(!data.power_was_lost());
         fs::write(folder.path().join(RUNNING), "another").unwrap();
-        assert!(data.power_was_lost().unwrap());
+        assert!(data.power_was_lost());
         data.note_running().unwrap();
-        assert!(!data.power_was_lost().unwrap());
+        assert!(!data.power_was_lost());
         DataDir::note_ended(folder.path()).unwrap();
-        assert!(!data.power_was_lost().unwrap());
+        assert!(!data.power_was_lost());
         assert!(!folder.path().join(RUNNING).exists());
+        DataDir::note_ended(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_found_out_is_taken_for_a_loss_of_power() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = data(folder.path());
+        let unreadable = || Err(io::ErrorKind::PermissionDenied.into());
+        assert!(!data.is_of_another_start(unreadable()).unwrap(), "the last server has ended as it should");
+        fs::write(folder.path().join(RUNNING), [0xff, 0]).unwrap();
+        assert!(data.power_was_lost());
+        assert_eq!(data.is_of_another_start(unreadable()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        data.note_running().unwrap();
+        assert!(!data.power_was_lost());
+        fs::remove_file(folder.path().join(RUNNING)).unwrap();
+        fs::create_dir(folder.path().join(RUNNING)).unwrap();
+        assert!(data.power_was_lost());
     }
 
     #[test]

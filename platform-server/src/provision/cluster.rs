@@ -8,7 +8,7 @@ use std::{
     fs, io,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -16,6 +16,7 @@ use std::{
 use rustix::process::Signal;
 use tokio::sync::Mutex;
 use tokio_postgres::{Config, NoTls};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ProvisionError, find_program,
@@ -25,14 +26,19 @@ use super::{
 };
 use crate::{
     data_dir::private_file,
-    process::{describe, is_running},
+    process::{Process, describe, is_running},
     sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
 };
 
 /// The administrator of the platform's own cluster.
 const ADMIN: &str = "platform";
-/// Connections to the cluster, of all apps together, and the few of the platform's own.
-pub(crate) const MAX_POSTGRES_CONNECTIONS: u32 = 1000;
+/// Connections to the cluster, of all apps together and of the platform itself.
+const MAX_CONNECTIONS: u32 = 1000;
+/// Connections to the cluster that the gate lets apps have, all together. The rest is for the platform. Postgres looks only after
+/// the password at which places are reserved; until then, everybody takes one of the same places.
+pub(crate) const MAX_APP_CONNECTIONS: u32 = MAX_CONNECTIONS - 50;
+/// The first version of Postgres that sees while a query runs that its client is gone.
+const SEES_CLIENTS_GO: u32 = 14;
 /// The name of the socket, which is the port's.
 const SOCKET: &str = ".s.PGSQL.5432";
 /// Longest making of the cluster.
@@ -47,6 +53,8 @@ pub(crate) struct OwnCluster {
     uid: Option<u32>,
     /// Connections that the gate lets through at a time.
     through: u32,
+    /// No cluster is made once the server is told to stop.
+    stop: CancellationToken,
     /// The server, once it was asked for.
     running: Mutex<Option<Running>>,
 }
@@ -70,8 +78,15 @@ pub(super) struct Reached {
 
 impl OwnCluster {
     /// Apps find its socket in `sockets`, a folder of the server's own that all may pass through.
-    pub(crate) fn new(sandbox: Sandbox, folder: PathBuf, sockets: PathBuf, uid: Option<u32>, through: u32) -> Self {
-        Self { sandbox, folder, sockets, uid, through, running: Mutex::default() }
+    pub(crate) fn new(
+        sandbox: Sandbox,
+        folder: PathBuf,
+        sockets: PathBuf,
+        uid: Option<u32>,
+        through: u32,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { sandbox, folder, sockets, uid, through, stop, running: Mutex::default() }
     }
 
     /// Starts it, if it does not run, and waits until it answers.
@@ -98,6 +113,9 @@ impl OwnCluster {
         let mut running = self.running.lock().await;
         if let Some(running) = running.as_ref() {
             return Ok(running.clone());
+        }
+        if self.stop.is_cancelled() {
+            return Err(stopping());
         }
         let binaries = self.binaries()?;
         self.initialise(&binaries).await?;
@@ -130,8 +148,12 @@ impl OwnCluster {
     }
 
     fn binaries(&self) -> Result<PathBuf, ProvisionError> {
-        let version = fs::read_to_string(self.cluster().join("PG_VERSION"));
-        binaries(version.ok().and_then(|text| text.trim().parse().ok()))
+        binaries(self.made_by())
+    }
+
+    /// The version of Postgres that made the cluster.
+    fn made_by(&self) -> Option<u32> {
+        fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     fn spec(&self, program: PathBuf, args: Vec<String>) -> Spec {
@@ -193,7 +215,7 @@ impl OwnCluster {
         let spec = self.spec(binaries.join("initdb"), args.to_vec());
         let mut process = self.sandbox.spawn(&spec, Stdio::null(), Stdio::piped()).await?;
         let stderr = process.take_stderr();
-        let status = process.wait_or_kill(INITDB_LIMIT).await?;
+        let status = wait_unless_stopped(&mut process, &self.stop).await?;
         if !status.success() {
             let why = stderr.and_then(|stderr| io::read_to_string(stderr).ok()).unwrap_or_default();
             return Err(ProvisionError::Postgres(format!("initdb ended with {}: {}", describe(status), why.trim())));
@@ -213,36 +235,13 @@ impl OwnCluster {
     }
 
     fn definition(&self, binaries: &Path) -> Result<Definition, ProvisionError> {
-        let args = [
-            "-D".to_owned(),
-            self.cluster().display().to_string(),
-            "-c".to_owned(),
-            "listen_addresses=".to_owned(),
-            "-c".to_owned(),
-            format!("unix_socket_directories={}", self.inner().display()),
-            "-c".to_owned(),
-            "unix_socket_permissions=0777".to_owned(),
-            "-c".to_owned(),
-            // Places are cheap while nobody takes them, and each app's are counted at the gate.
-            format!("max_connections={MAX_POSTGRES_CONNECTIONS}"),
-            "-c".to_owned(),
-            // The platform itself always gets in.
-            "superuser_reserved_connections=10".to_owned(),
-            "-c".to_owned(),
-            "authentication_timeout=10s".to_owned(),
-            "-c".to_owned(),
-            // An instance that was killed in the middle of a long query gives its place back.
-            "client_connection_check_interval=5s".to_owned(),
-            "-c".to_owned(),
-            // What an app's statement did wrong is told to the app; here it would only fill the disk.
-            "log_min_messages=log".to_owned(),
-            "-c".to_owned(),
-            "log_min_error_statement=panic".to_owned(),
-        ];
+        let mut args = vec!["-D".to_owned(), self.cluster().display().to_string()];
+        let settings = settings(&self.inner(), self.made_by());
+        args.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
         let config = self.admin()?;
         Ok(Definition {
             name: "Postgres".into(),
-            spec: self.spec(binaries.join("postgres"), args.to_vec()),
+            spec: self.spec(binaries.join("postgres"), args),
             log: self.folder.join("postgres.log"),
             answers: Box::new(move || {
                 let config = config.clone();
@@ -253,6 +252,42 @@ impl OwnCluster {
             own_uid: self.uid,
         })
     }
+}
+
+/// What is set for a server of this version, whose own socket is in `sockets`. A server that does not know a setting does not start.
+fn settings(sockets: &Path, version: Option<u32>) -> Vec<String> {
+    let mut settings = vec![
+        "listen_addresses=".to_owned(),
+        format!("unix_socket_directories={}", sockets.display()),
+        "unix_socket_permissions=0777".to_owned(),
+        // Places are cheap while nobody takes them, and each app's are counted at the gate.
+        format!("max_connections={MAX_CONNECTIONS}"),
+        // Where there is no gate, apps with a password leave these to the platform.
+        "superuser_reserved_connections=10".to_owned(),
+        "authentication_timeout=10s".to_owned(),
+        // What an app's statement did wrong is told to the app; here it would only fill the disk.
+        "log_min_messages=log".to_owned(),
+        "log_min_error_statement=panic".to_owned(),
+    ];
+    if version.is_some_and(|version| version >= SEES_CLIENTS_GO) {
+        // An instance that was killed in the middle of a long query gives its place back.
+        settings.push("client_connection_check_interval=5s".to_owned());
+    }
+    settings
+}
+
+/// Waits for the end of `initdb`, and ends it when it takes too long or the server is told to stop.
+async fn wait_unless_stopped(process: &mut Process, stop: &CancellationToken) -> Result<ExitStatus, ProvisionError> {
+    tokio::select! {
+        status = process.wait_or_kill(INITDB_LIMIT) => return Ok(status?),
+        () = stop.cancelled() => {}
+    }
+    process.kill().await?;
+    Err(stopping())
+}
+
+fn stopping() -> ProvisionError {
+    ProvisionError::NotRunning { what: "Postgres", why: "the platform is stopping".to_owned() }
 }
 
 /// The folder of `initdb` and `postgres`: the newest installed, or that of the version that made the cluster.
@@ -276,5 +311,50 @@ pub(super) fn binaries(made_by: Option<u32>) -> Result<PathBuf, ProvisionError> 
             "the platform's data was made by Postgres {made_by}, which is not installed any more (apt install postgresql-{made_by})"
         ))),
         (None, _) => elsewhere().ok_or(ProvisionError::NotInstalled { what: "Postgres", packages: "postgresql" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, time::Instant};
+
+    use super::*;
+    use crate::process::Spawner;
+
+    #[test]
+    fn a_server_is_told_only_settings_that_it_knows() {
+        let checks = |version| settings(Path::new("/sockets"), version).iter().any(|setting| setting.starts_with("client_conn"));
+        assert_eq!([None, Some(11), Some(13), Some(14), Some(17)].map(checks), [false, false, false, true, true]);
+        let postgres = binaries(None).unwrap();
+        let said = Command::new(postgres.join("postgres")).arg("--version").output().unwrap().stdout;
+        // `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`
+        let version = String::from_utf8(said).unwrap().split([' ', '.']).nth(2).unwrap().parse::<u32>().unwrap();
+        // The installed one knows them all.
+        for setting in settings(Path::new("/sockets"), Some(version)) {
+            let (name, value) = setting.split_once('=').unwrap();
+            let mut command = Command::new(postgres.join("postgres"));
+            if rustix::process::geteuid().is_root() {
+                // Postgres refuses to run as root; `nobody` exists everywhere.
+                std::os::unix::process::CommandExt::uid(&mut command, 65534);
+            }
+            // Settings are read before the data directory is, which it then misses.
+            let output = command.current_dir("/").args(["-D", "/no/such/folder", "-c", &setting]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("/no/such/folder"), "{name} = {value}: {said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_does_not_wait_until_a_cluster_is_made() {
+        let spawner = Spawner::new("test").unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        let mut process = spawner.spawn(command).await.unwrap();
+        let stop = CancellationToken::new();
+        let begun = Instant::now();
+        let (waited, ()) = tokio::join!(wait_unless_stopped(&mut process, &stop), async { stop.cancel() });
+        let error = waited.unwrap_err();
+        assert_eq!(error.to_string(), "Postgres does not run: the platform is stopping");
+        assert!(begun.elapsed() < INITDB_LIMIT && !process.wait().await.unwrap().success());
     }
 }

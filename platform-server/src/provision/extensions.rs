@@ -17,7 +17,8 @@ pub(super) enum Maker {
 
 /// Who is to make this one; an error that names the choices where nobody is.
 pub(super) async fn maker(admin: &Session, configured: &BTreeSet<String>, name: &str) -> Result<Maker, ProvisionError> {
-    let sql = "SELECT name::text, bool_or(trusted) FROM pg_available_extension_versions GROUP BY name ORDER BY name";
+    // Postgres before 13 trusts none, and has no such column.
+    let sql = "SELECT name::text, bool_or(coalesce((to_jsonb(v) ->> 'trusted')::bool, false)) FROM pg_available_extension_versions v GROUP BY name ORDER BY name";
     let rows = admin.rows(sql).await?;
     let available: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     decide(&available, configured, name)

@@ -43,6 +43,8 @@ const NOT_YET: &str = "57P03";
 #[derive(Debug)]
 pub(super) struct Gate {
     places: Arc<Mutex<HashMap<u32, Places>>>,
+    /// That are let through at a time.
+    most: u32,
     _open: DropGuard,
 }
 
@@ -72,13 +74,23 @@ impl Gate {
                 tracing::error!(%error, "nobody gets to Postgres");
             }
         })?;
-        Ok(Self { places, _open: open.drop_guard() })
+        Ok(Self { places, most, _open: open.drop_guard() })
+    }
+
+    /// The most connections that one user can have, whatever it is given.
+    pub(super) fn most_of_one(&self) -> u32 {
+        most_of_one(self.most)
     }
 
     /// Gives this user so many places for a database, beside those for others.
     pub(super) fn give(&self, uid: u32, database: &str, places: u32) {
         lock(&self.places).entry(uid).or_default().given.insert(database.to_owned(), places);
     }
+}
+
+/// Of so many for all.
+pub(crate) fn most_of_one(most: u32) -> u32 {
+    most / 2
 }
 
 fn lock(places: &Mutex<HashMap<u32, Places>>) -> MutexGuard<'_, HashMap<u32, Places>> {
@@ -163,7 +175,7 @@ impl Door {
                 why: format!("the apps of this server have {all} connections to Postgres, which is all that it takes"),
             });
         }
-        if of_this.taken >= of_this.given.values().sum::<u32>().min(self.most / 2) {
+        if of_this.taken >= of_this.given.values().sum::<u32>().min(most_of_one(self.most)) {
             let why = format!("this app has {} connections to Postgres, which is all that it may have", of_this.taken);
             return Err(Refused { code: TOO_MANY, why });
         }
@@ -240,6 +252,7 @@ mod tests {
 
     impl Guarded {
         async fn open() -> Self {
+            crate::app::allow_open_files();
             let foreign = Foreign::start().await;
             let folder = tempfile::tempdir().unwrap();
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();

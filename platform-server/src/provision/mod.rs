@@ -33,7 +33,8 @@ use crate::{
     uids::Uids,
     vault::{Vault, VaultError},
 };
-pub(crate) use cluster::{MAX_POSTGRES_CONNECTIONS, OwnCluster};
+pub(crate) use cluster::{MAX_APP_CONNECTIONS, OwnCluster};
+pub(crate) use gate::most_of_one;
 pub(crate) use persist::PersistFolders;
 use postgres::Wanted;
 pub(crate) use postgres::{Postgres, PostgresLimits, PostgresSource};
@@ -159,7 +160,8 @@ impl Provisioner {
                 Wish::Postgres { name, extensions, .. } => {
                     let row = self.row(meta, resource, name).await?;
                     let connections = pools.get(name.as_str()).copied().unwrap_or_default();
-                    let wanted = Wanted { uid: self.uids.app(meta.project_id), row: &row, extensions, connections };
+                    let in_all = pools.values().fold(0, |sum: u32, pool| sum.saturating_add(*pool));
+                    let wanted = Wanted { uid: self.uids.app(meta.project_id), row: &row, extensions, connections, in_all };
                     let database = self.postgres.provide(wanted).await?;
                     data.url = database.url;
                     notes.extend(database.note);

@@ -31,7 +31,7 @@ pub(crate) struct PostgresLimits {
 
 impl PostgresLimits {
     /// Connections of all instances of an app to one database.
-    fn of_a_role(self) -> u32 {
+    pub(crate) fn of_a_role(self) -> u32 {
         self.an_instance.saturating_mul(self.instances)
     }
 }
@@ -43,8 +43,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) uid: Option<u32>,
     pub(crate) row: &'a ResourceRow,
     pub(crate) extensions: &'a [String],
-    /// That the pools of one instance open, as far as they say.
+    /// That the pools of one instance open to it, as far as they say.
     pub(crate) connections: u32,
+    /// That they open to all databases of the app.
+    pub(crate) in_all: u32,
 }
 
 /// A database that is there.
@@ -85,12 +87,12 @@ impl Postgres {
         let row = wanted.row;
         match &self.source {
             PostgresSource::Configured(config) => {
-                let note = self.prepare(config, wanted, false).await?;
+                let note = self.prepare(config, wanted, false, None).await?;
                 Ok(Database { url: url(config, row)?, note })
             }
             PostgresSource::Own(cluster) => {
                 let Reached { admin, sockets, gate } = cluster.reach().await?;
-                let note = self.prepare(&admin, wanted, true).await?;
+                let note = self.prepare(&admin, wanted, true, gate.as_ref().map(|gate| gate.most_of_one())).await?;
                 if let (Some(gate), Some(uid)) = (gate, wanted.uid) {
                     gate.give(uid, &row.handle, self.limits.of_a_role().saturating_add(SPARE));
                 }
@@ -99,8 +101,15 @@ impl Postgres {
         }
     }
 
-    async fn prepare(&self, config: &Config, wanted: Wanted<'_>, own: bool) -> Result<Option<String>, ProvisionError> {
-        let Wanted { row, extensions, connections, .. } = wanted;
+    /// `most`: connections that one app may have to all of its databases, where they are counted before Postgres counts them.
+    async fn prepare(
+        &self,
+        config: &Config,
+        wanted: Wanted<'_>,
+        own: bool,
+        most: Option<u32>,
+    ) -> Result<Option<String>, ProvisionError> {
+        let Wanted { row, extensions, connections, in_all, .. } = wanted;
         let _one_at_a_time = self.changes.lock(row.handle.clone()).await;
         let admin = Session::open(config, self.limits.timeout).await?;
         if own {
@@ -114,11 +123,15 @@ impl Postgres {
         if !makers.is_empty() {
             self.make_extensions(config, row, &makers).await?;
         }
-        let asked = connections.saturating_mul(self.limits.instances);
         let takes = capacity(&admin).await?;
+        let (each, to, takes, whom) = match most {
+            Some(most) if most < takes => (in_all, "its databases", most, "one app"),
+            _ => (connections, "a database", takes, "all apps together"),
+        };
+        let asked = each.saturating_mul(self.limits.instances);
         Ok((asked > takes).then(|| {
             format!(
-                "the pools of this app may open {asked} connections to a database, {connections} in each of up to {} instances that run while it is deployed or restarted, and this Postgres takes {takes} from all apps together: lower `max_connections`",
+                "the pools of this app may open {asked} connections to {to}, {each} in each of up to {} instances that run while it is deployed or restarted, and this Postgres takes {takes} from {whom}: lower `max_connections`",
                 self.limits.instances
             )
         }))
@@ -199,7 +212,11 @@ async fn make_database(admin: &Session, row: &ResourceRow, connections: u32) -> 
         let _ = admin.run(&format!("GRANT {handle} TO CURRENT_USER")).await;
         let database = format!("CREATE DATABASE {handle} OWNER {handle} TEMPLATE template0");
         admin.run_unless(&database, &SqlState::DUPLICATE_DATABASE).await?;
-        // Only now: later, a transaction of the tenant's own could make this wait.
+    }
+    // Asked each time: whoever made the database may have been cut short before it was closed to others.
+    let open =
+        format!("SELECT 1 FROM pg_database WHERE datname = '{handle}' AND has_database_privilege('public', oid, 'CONNECT')");
+    if admin.row(&open).await?.is_some() {
         admin.run(&format!("REVOKE ALL ON DATABASE {handle} FROM PUBLIC")).await?;
     }
     Ok(())
@@ -239,7 +256,7 @@ mod tests {
     const LIMITS: PostgresLimits = PostgresLimits { timeout: Duration::from_secs(60), an_instance: 5, instances: 4 };
 
     fn wanted<'a>(row: &'a ResourceRow, extensions: &'a [String]) -> Wanted<'a> {
-        Wanted { uid: None, row, extensions, connections: 0 }
+        Wanted { uid: None, row, extensions, connections: 0, in_all: 0 }
     }
 
     fn row() -> ResourceRow {
@@ -250,6 +267,11 @@ mod tests {
             handle: "app_01".into(),
             password: "ff".into(),
         }
+    }
+
+    /// With the role of this URL, into the database of `app_01`.
+    fn into_first(url: &str) -> String {
+        format!("{}/app_01", url.rsplit_once('/').unwrap().0)
     }
 
     #[test]
@@ -281,9 +303,31 @@ mod tests {
             "asked again, it gives the same and drops nothing"
         );
         assert_eq!(client.query("SELECT * FROM kept", &[]).await.unwrap().len(), 1);
-        for intruder in [second.replace("/app_02", "/app_01"), first.replace(":ff@", ":00@")] {
-            assert!(tokio_postgres::connect(&intruder, NoTls).await.is_err(), "{intruder}");
+        let intruders = [
+            (into_first(&second), SqlState::INSUFFICIENT_PRIVILEGE),
+            (first.replace(":ff@", ":00@"), SqlState::INVALID_PASSWORD),
+        ];
+        for (intruder, why) in intruders {
+            let refused = tokio_postgres::connect(&intruder, NoTls).await.err().unwrap();
+            assert_eq!(refused.code(), Some(&why), "{intruder}: {refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_database_whose_making_was_cut_short_is_closed_to_others() {
+        let foreign = Foreign::start().await;
+        let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], LIMITS);
+        let other = ResourceRow { handle: "app_02".into(), password: "ee".into(), ..row() };
+        let intruder = into_first(&postgres.provide(wanted(&other, &[])).await.unwrap().url);
+        let admin = Session::open(&foreign.config, LIMITS.timeout).await.unwrap();
+        admin.run("CREATE ROLE app_01 LOGIN PASSWORD 'ff'").await.unwrap();
+        admin.run("CREATE DATABASE app_01 OWNER app_01 TEMPLATE template0").await.unwrap();
+        let (client, connection) = tokio_postgres::connect(&intruder, NoTls).await.unwrap();
+        drop((client, connection));
+        let first = postgres.provide(wanted(&row(), &[])).await.unwrap().url;
+        let refused = tokio_postgres::connect(&intruder, NoTls).await.err().unwrap();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
+        drop(tokio_postgres::connect(&first, NoTls).await.unwrap());
     }
 
     #[tokio::test]
@@ -313,7 +357,7 @@ mod tests {
     #[tokio::test]
     async fn a_cluster_that_hangs_is_waited_for_once_and_not_once_for_each_project() {
         let foreign = Foreign::start().await;
-        let limit = Duration::from_millis(500);
+        let limit = Duration::from_secs(1);
         let limits = PostgresLimits { timeout: limit, ..LIMITS };
         let postgres = Postgres::new(PostgresSource::Configured(Box::new(foreign.config.clone())), [], limits);
         let rows: Vec<ResourceRow> = (0..20).map(|number| ResourceRow { handle: format!("app_{number:02}"), ..row() }).collect();
@@ -351,5 +395,14 @@ mod tests {
             "{note}"
         );
         assert_eq!(postgres.provide(Wanted { connections: 5, ..wanted(&row(), &[]) }).await.unwrap().note, None);
+        // Two databases, and a gate that lets fewer through than Postgres takes.
+        let row = row();
+        let note = async |in_all, most| {
+            let wanted = Wanted { connections: 10, in_all, ..wanted(&row, &[]) };
+            postgres.prepare(&foreign.config, wanted, false, Some(most)).await.unwrap()
+        };
+        let told = note(20, 64).await.unwrap();
+        assert!(told.contains("80 connections to its databases, 20 in each") && told.contains("takes 64 from one app"), "{told}");
+        assert_eq!((note(16, 64).await, note(20, 475).await), (None, None));
     }
 }

@@ -103,7 +103,10 @@ mod tests {
     use super::*;
     use crate::provision::postgres::foreign::Foreign;
 
+    /// For what hangs.
     const SHORT: Duration = Duration::from_millis(300);
+    /// For what has to succeed on a busy machine.
+    const LONG: Duration = Duration::from_secs(60);
 
     fn is_no_answer(error: &ProvisionError) -> bool {
         error.to_string().starts_with("the Postgres at /")
@@ -114,10 +117,11 @@ mod tests {
     #[tokio::test]
     async fn neither_a_connection_nor_a_statement_is_waited_for_without_limit() {
         let foreign = Foreign::start().await;
-        let session = Session::open(&foreign.config, SHORT).await.unwrap();
+        let mut session = Session::open(&foreign.config, LONG).await.unwrap();
         let pid: i32 = session.row("SELECT pg_backend_pid()").await.unwrap().unwrap().get(0);
         let backend = Pid::from_raw(pid).unwrap();
         kill_process(backend, Signal::STOP).unwrap();
+        session.limit = SHORT;
         let hung = session.row("SELECT 1").await.unwrap_err();
         kill_process(backend, Signal::CONT).unwrap();
         assert!(is_no_answer(&hung), "{hung}");
@@ -126,7 +130,7 @@ mod tests {
         let hung = Session::open(&foreign.config, SHORT).await.err().unwrap();
         assert!(is_no_answer(&hung), "{hung}");
         drop(stopped);
-        Session::open(&foreign.config, Duration::from_secs(60)).await.unwrap();
+        Session::open(&foreign.config, LONG).await.unwrap();
     }
 
     #[tokio::test]

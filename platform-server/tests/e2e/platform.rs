@@ -40,6 +40,13 @@ pub(crate) struct Ready {
     pub(crate) admin_key_file: PathBuf,
 }
 
+/// Tests hold more connections at the same time than the usual soft limit allows files.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
+}
+
 /// A running platform. Dropping it stops the server and removes its folders.
 #[derive(Debug)]
 pub(crate) struct Platform {
@@ -72,6 +79,7 @@ impl Platform {
     }
 
     fn start_on(size: Option<&str>, files: Option<&'static str>, arguments: &[&str]) -> Self {
+        allow_open_files();
         let folder = tempfile::Builder::new().prefix("shuttle-e2e-").tempdir().unwrap();
         // Builds, apps and databases run as other users.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -134,7 +142,8 @@ impl Platform {
 
     /// Leaves no room on the server's disk, which has to be one of its own.
     pub(crate) fn fill_disk(&self) {
-        assert!(self.disk.is_some());
+        // It is in memory, which other tests need as well: so it is made smaller first.
+        self.disk.as_ref().unwrap().shrink(&self.data());
         let mut file = fs::File::create(self.seen_data().join("filler")).unwrap();
         for size in [1 << 20, 1 << 12] {
             let zeros = vec![0; size];
@@ -336,6 +345,23 @@ impl Disk {
         assert_eq!(line, "mounted\n");
         Self { holder }
     }
+
+    /// Leaves it what it has, and a little room.
+    fn shrink(&self, place: &Path) {
+        const ROOM: u64 = 1 << 20;
+        let disk = rustix::fs::statvfs(seen(Some(self), place)).unwrap();
+        let size = (disk.f_blocks - disk.f_bfree) * disk.f_frsize + ROOM;
+        let mut command = self.enter();
+        let output = command.args(["mount", "-o", &format!("remount,size={size}")]).arg(place).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    /// A command for what sees the disk.
+    fn enter(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()));
+        command
+    }
 }
 
 impl Drop for Disk {
@@ -359,8 +385,8 @@ fn server_command(disk: Option<&Disk>, files: Option<&str>) -> Command {
         command.args(["-c", &format!("umask 077 && {limit}exec \"$@\""), "sh"]).arg(server);
         return command;
     };
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--mount=/proc/{}/ns/mnt", disk.holder.id())).arg(server);
+    let mut command = disk.enter();
+    command.arg(server);
     command
 }
 

@@ -202,7 +202,7 @@ fn unwrapped(said: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resources_of_every_type_are_given_and_settings_honoured_or_refused() {
-    let mut platform = Platform::start(&["--keep-deployments", "1", "--start-timeout", "20", "--database-timeout", "5"]);
+    let mut platform = Platform::start(&["--keep-deployments", "1", "--start-timeout", "20", "--database-timeout", "15"]);
     let app = App::of(MANIFEST, SOURCE);
     let said = unwrapped(&platform.deploy_fails(app.path(), 8));
     assert!(said.contains("NUMBER, WORD") && said.contains("Secrets.toml") && said.contains("`WORD = \"…\"`"), "{said}");

@@ -12,7 +12,7 @@ use tar::EntryType;
 use crate::{
     app::App,
     hostile::{archive, index, upload},
-    platform::{PATIENCE, Platform},
+    platform::{PATIENCE, PAUSE, Platform},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,6 +92,7 @@ async fn a_deployment_goes_on_after_the_server_was_killed_in_its_build() {
         let begun = Instant::now();
         while health(&platform).await.contains("disk is full") {
             assert!(begun.elapsed() < PATIENCE, "deleting it has freed nothing: {}", platform.server_log());
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
