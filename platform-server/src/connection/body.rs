@@ -45,11 +45,28 @@ pub(crate) struct ClientBody {
     received: u64,
     /// It was read to its end. One in chunks does not say so itself.
     ended: bool,
+    /// Nothing is waited for any more but what the client chooses to send.
+    may_pause: bool,
 }
 
 impl ClientBody {
     pub(super) fn new(body: Incoming, connection: Arc<Connection>, pace: Pace) -> Self {
-        Self { body, connection, pace, timer: None, waits_since: None, waited: Duration::ZERO, received: 0, ended: false }
+        Self {
+            body,
+            connection,
+            pace,
+            timer: None,
+            waits_since: None,
+            waited: Duration::ZERO,
+            received: 0,
+            ended: false,
+            may_pause: false,
+        }
+    }
+
+    /// The answer has begun. Both sides may be silent for as long as they like now, as in a call in both directions.
+    pub(crate) fn may_pause(&mut self) {
+        self.may_pause = true;
     }
 
     /// When it is too slow, if nothing more comes.
@@ -92,6 +109,7 @@ impl Body for ClientBody {
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
             }
+            Poll::Pending if this.may_pause => Poll::Pending,
             Poll::Pending => {
                 ready!(this.poll_slow(cx));
                 Poll::Ready(Some(Err(BodyError::TooSlow(this.pace))))

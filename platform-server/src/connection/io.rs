@@ -86,6 +86,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
+        if this.connection.is_tunnel() {
+            // One direction has ended. What comes in the other one is read by the tunnel, and none of it is dropped.
+            return Poll::Ready(Ok(()));
+        }
         let lingering = this.lingering.get_or_insert_with(|| Lingering {
             until: Instant::now() + LINGER,
             quiet: Box::pin(tokio::time::sleep(LINGER_QUIET)),

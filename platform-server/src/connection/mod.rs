@@ -72,7 +72,7 @@ pub(crate) struct Config {
     pub(crate) max_streams: u32,
     /// Longest head of a message, in bytes; at least 8192. Default: 64 KiB.
     pub(crate) max_header_bytes: usize,
-    /// Most header fields of a message. Default: 256.
+    /// Most header fields of a request over HTTP/1. Default: 128.
     pub(crate) max_headers: usize,
     /// How long a client may take to send a request's head; also how long an idle connection is kept. Default: 30 s.
     pub(crate) head_timeout: Duration,
@@ -93,7 +93,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             max_streams: 128,
             max_header_bytes: 64 * 1024,
-            max_headers: 256,
+            max_headers: 128,
             head_timeout: Duration::from_secs(30),
             pace: Pace { timeout: Duration::from_secs(30), rate: 500 },
             write_timeout: Duration::from_secs(60),
@@ -175,7 +175,7 @@ async fn accept(listener: &TcpListener, table: &Table, what: &str) -> (TcpStream
                     tracing::warn!(%error, "{what} cannot accept connections");
                 }
                 // Where descriptors have run out, this gives one back.
-                table.close_longest_idle();
+                table.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -190,15 +190,19 @@ fn is_of_one_connection(error: &std_io::Error) -> bool {
 /// `None` if the client has too many.
 async fn place_for(table: &Arc<Table>, peer: SocketAddr) -> Option<Place> {
     loop {
+        // Watched before the table is looked at, so that no place is missed.
+        let mut freed = pin!(table.freed());
+        freed.as_mut().enable();
         match table.take(peer.ip()) {
             Ok(place) => return Some(place),
             Err(NoPlace::OfClient) => return None,
+            Err(NoPlace::Closing) => {}
             Err(NoPlace::Full) => {
-                table.close_longest_idle();
-                // Meanwhile one may become idle without a place becoming free.
-                let _ = tokio::time::timeout(ACCEPT_PAUSE, table.freed()).await;
+                table.make_room();
             }
         }
+        // Meanwhile one may become idle without a place becoming free.
+        let _ = tokio::time::timeout(ACCEPT_PAUSE, freed).await;
     }
 }
 
@@ -246,7 +250,8 @@ where
             () = check.as_mut() => match connection.judge(config) {
                 Verdict::Keep(_) if closing && connection.is_idle() => return,
                 Verdict::Keep(until) => {
-                    check.as_mut().reset(until);
+                    // It may become idle before: that has its own, shorter limit.
+                    check.as_mut().reset(until.min(Instant::now() + config.head_timeout));
                     false
                 }
                 Verdict::Idle => true,
@@ -289,7 +294,8 @@ fn server(config: &Config) -> auto::Builder<TokioExecutor> {
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.head_timeout)
+        // Its clock runs while the end of the answer before is still being written. `watch` knows better.
+        .header_read_timeout(None)
         .max_buf_size(config.max_header_bytes)
         .max_headers(config.max_headers);
     server

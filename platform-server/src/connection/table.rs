@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     Config,
@@ -65,6 +65,8 @@ pub(crate) struct Place {
 pub(super) enum NoPlace {
     /// All are taken.
     Full,
+    /// All are taken, and the client has as many as one may have: one of its own is closing.
+    Closing,
     /// The client has as many as one may have, and a request is under way in each.
     OfClient,
 }
@@ -89,14 +91,22 @@ impl Table {
         let address = address.to_canonical();
         let client = (!self.trusted.iter().any(|net| net.contains(&address))).then(|| Client::of(address));
         let mut places = self.lock();
-        if places.taken.len() >= self.max {
+        let full = places.taken.len() >= self.max;
+        // The client's own limit comes first, so that nobody else's connection is closed for one that has too many.
+        let has = client.and_then(|client| places.of_client.get(&client)).copied().unwrap_or(0);
+        if has >= self.max_per_client {
+            let closing = full && places.is_one_leaving(client);
+            if !closing && !places.close_longest_idle(client) {
+                return Err(NoPlace::OfClient);
+            }
+            if full {
+                return Err(NoPlace::Closing);
+            }
+        }
+        if full {
             return Err(NoPlace::Full);
         }
         if let Some(client) = client {
-            let has = places.of_client.get(&client).copied().unwrap_or(0);
-            if has >= self.max_per_client && !places.close_longest_idle(Some(client)) {
-                return Err(NoPlace::OfClient);
-            }
             *places.of_client.entry(client).or_insert(0) += 1;
         }
         places.next += 1;
@@ -106,19 +116,22 @@ impl Table {
         Ok(Place { table: self.clone(), number, connection })
     }
 
-    /// Closes the connection that has been idle for longest; says whether there is one.
-    pub(super) fn close_longest_idle(&self) -> bool {
-        self.lock().close_longest_idle(None)
+    /// Closes the connection that has been idle for longest, unless one is closing already; says whether there is one.
+    pub(super) fn make_room(&self) -> bool {
+        let places = self.lock();
+        places.is_one_leaving(None) || places.close_longest_idle(None)
     }
 
-    pub(super) async fn freed(&self) {
-        self.freed.notified().await;
+    /// Resolves when a place becomes free.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 }
 
 impl Place {
-    /// Counts something that goes on in the connection, and waits for the server.
-    pub(crate) fn enter(&self) -> Busy {
+    /// The connection carries another protocol from now on, for as long as what is returned lives.
+    pub(crate) fn becomes_tunnel(&self) -> Busy {
+        self.connection.becomes_tunnel();
         self.connection.enter(false)
     }
 }
@@ -126,13 +139,20 @@ impl Place {
 impl Places {
     /// Only looked for when there is no place left, so going through all of them is cheap enough.
     fn close_longest_idle(&self, of: Option<Client>) -> bool {
-        let candidates = self.taken.values().filter(|(client, _)| of.is_none() || *client == of);
-        let idle = candidates.filter_map(|(_, connection)| Some((connection.idle_since()?, connection)));
-        let longest = idle.min_by_key(|(since, _)| *since);
+        let idle = self.of(of).filter_map(|connection| Some(((connection.is_young(), connection.idle_since()?), connection)));
+        let longest = idle.min_by_key(|(order, _)| *order);
         longest.is_some_and(|(_, connection)| {
             connection.give_way();
             true
         })
+    }
+
+    fn is_one_leaving(&self, of: Option<Client>) -> bool {
+        self.of(of).any(|connection| connection.is_leaving())
+    }
+
+    fn of(&self, of: Option<Client>) -> impl Iterator<Item = &Arc<Connection>> {
+        self.taken.values().filter(move |(client, _)| of.is_none() || *client == of).map(|(_, connection)| connection)
     }
 }
 
@@ -148,7 +168,7 @@ impl Drop for Place {
             }
         }
         drop(places);
-        self.table.freed.notify_one();
+        self.table.freed.notify_waiters();
     }
 }
 
@@ -202,21 +222,66 @@ mod tests {
         let (mine, busy) = (take(&table, "198.51.100.1").unwrap(), take(&table, "198.51.100.1").unwrap());
         let request = busy.connection.enter(false);
         let (other, younger) = (take(&table, "198.51.100.2").unwrap(), take(&table, "198.51.100.1").unwrap());
+        for place in [&other, &younger] {
+            drop(place.connection.enter(false));
+        }
         // It has had a request since, and is the youngest now.
         drop(mine.connection.enter(false));
         assert_eq!(take(&table, "198.51.100.3").err(), Some(NoPlace::Full));
-        assert!(table.close_longest_idle());
+        assert!(table.make_room());
         assert!(gave_way(&other));
+        // One place is needed, so one is closed.
+        assert!(table.make_room() && !gave_way(&mine) && !gave_way(&younger));
         drop(other);
         // A client that has too many closes one of its own.
         let fourth = take(&table, "198.51.100.1").unwrap();
         assert!(gave_way(&younger) && !gave_way(&mine));
         // What is closing already is not counted on twice, and what is busy never.
         drop(younger);
-        assert!(table.close_longest_idle() && gave_way(&mine));
-        assert!(table.close_longest_idle() && gave_way(&fourth));
-        assert!(!table.close_longest_idle());
+        assert!(table.make_room() && gave_way(&mine));
+        drop(mine);
+        assert!(table.make_room() && gave_way(&fourth));
+        drop(fourth);
+        assert!(!table.make_room());
         drop(request);
-        assert!(table.close_longest_idle() && gave_way(&busy));
+        assert!(table.make_room() && gave_way(&busy));
+    }
+
+    #[test]
+    fn a_client_that_has_too_many_closes_none_of_the_others() {
+        let table = table(3, 2);
+        let gave_way = |place: &Place| place.connection.is_leaving();
+        let other = take(&table, "198.51.100.2").unwrap();
+        drop(other.connection.enter(false));
+        let mine = [take(&table, "198.51.100.1").unwrap(), take(&table, "198.51.100.1").unwrap()];
+        let busy = mine.each_ref().map(|place| place.connection.enter(false));
+        assert_eq!(take(&table, "198.51.100.1").err(), Some(NoPlace::OfClient));
+        drop(busy);
+        for _ in 0..3 {
+            assert_eq!(take(&table, "198.51.100.1").err(), Some(NoPlace::Closing));
+            assert!(gave_way(&mine[0]) && !gave_way(&mine[1]) && !gave_way(&other));
+        }
+    }
+
+    #[test]
+    fn a_new_connection_has_time_for_its_first_request() {
+        let table = table(2, 2);
+        let (new, idle) = (take(&table, "198.51.100.1").unwrap(), take(&table, "198.51.100.2").unwrap());
+        drop(idle.connection.enter(false));
+        assert!(table.make_room() && idle.connection.is_leaving() && !new.connection.is_leaving());
+        drop(idle);
+        // It goes where there is no other one.
+        assert!(table.make_room() && new.connection.is_leaving());
+    }
+
+    #[test]
+    fn a_connection_whose_answer_is_not_written_is_not_idle() {
+        let table = table(1, 1);
+        let place = take(&table, "198.51.100.1").unwrap();
+        drop(place.connection.enter(false));
+        place.connection.cannot_write();
+        assert!(!table.make_room());
+        place.connection.writes();
+        assert!(table.make_room() && place.connection.is_leaving());
     }
 }

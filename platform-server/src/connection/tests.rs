@@ -20,6 +20,10 @@ use super::{BodyError, ClientBody, Config, Ending, Pace, run};
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
+/// Long enough for a connection and a request, also on a busy machine.
+const SETUP: Duration = Duration::from_secs(1);
+/// More than what the kernel takes of an answer that nobody reads.
+const LARGE: usize = 32 << 20;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A server whose paths are what it does.
@@ -87,16 +91,27 @@ async fn answer(request: Request<ClientBody>, held: &Notify) -> Response<AnyBody
             });
             Response::new(BodyExt::boxed(StreamBody::new(pieces)))
         }
+        "/large" => Response::new(Full::from(vec![b'x'; LARGE]).boxed()),
         "/unread" => {
             let mut response = Response::new(Full::from("no, thanks").boxed());
             *response.status_mut() = StatusCode::FORBIDDEN;
             response
         }
-        _ => match request.into_body().collect().await {
-            Ok(body) => Response::new(Full::from(body.to_bytes().len().to_string()).boxed()),
-            Err(BodyError::TooSlow(_)) => status(StatusCode::REQUEST_TIMEOUT),
-            Err(BodyError::Broken(_)) => status(StatusCode::BAD_REQUEST),
-        },
+        path => {
+            if path == "/late" {
+                tokio::time::sleep(3 * SHORT).await;
+            }
+            read(request).await
+        }
+    }
+}
+
+/// Reads the body, and says how long it is.
+async fn read(request: Request<ClientBody>) -> Response<AnyBody> {
+    match request.into_body().collect().await {
+        Ok(body) => Response::new(Full::from(body.to_bytes().len().to_string()).boxed()),
+        Err(BodyError::TooSlow(_)) => status(StatusCode::REQUEST_TIMEOUT),
+        Err(BodyError::Broken(_)) => status(StatusCode::BAD_REQUEST),
     }
 }
 
@@ -139,7 +154,7 @@ async fn whoever_sends_no_whole_head_in_time_is_dropped() {
 
 #[tokio::test]
 async fn an_idle_connection_ends_after_its_answer() {
-    let server = Server::start(|config| config.head_timeout = SHORT).await;
+    let server = Server::start(|config| config.head_timeout = SETUP).await;
     let mut stream = server.connect().await;
     stream.write_all(GET).await.unwrap();
     assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 OK"));
@@ -147,7 +162,7 @@ async fn an_idle_connection_ends_after_its_answer() {
 
 #[tokio::test]
 async fn a_client_of_http_2_that_only_answers_pings_is_dropped() {
-    let server = Server::start(|config| config.head_timeout = SHORT).await;
+    let server = Server::start(|config| config.head_timeout = SETUP).await;
     for asks in [false, true] {
         let io = TokioIo::new(server.connect().await);
         let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
@@ -164,12 +179,12 @@ async fn a_client_of_http_2_that_only_answers_pings_is_dropped() {
 
 #[tokio::test]
 async fn a_request_that_takes_long_is_not_idleness() {
-    let server = Server::start(|config| (config.head_timeout, config.write_timeout) = (SHORT, SHORT)).await;
+    let server = Server::start(|config| (config.head_timeout, config.write_timeout) = (SETUP, SHORT)).await;
     let mut held = server.busy().await;
     let mut idle = server.connect().await;
     rest(&mut idle).await;
     // Twice the time after which it would have been taken for idle.
-    assert!(timeout(2 * SHORT, held.read(&mut [0; 1])).await.is_err());
+    assert!(timeout(SETUP, held.read(&mut [0; 1])).await.is_err());
 }
 
 #[tokio::test]
@@ -194,18 +209,17 @@ async fn a_body_must_go_on() {
 
 #[tokio::test]
 async fn only_waiting_for_the_client_counts_as_slowness() {
-    let pace = Pace { timeout: PATIENCE, rate: 1 };
+    let pace = Pace { timeout: SHORT, rate: 1 };
     let server = Server::start(|config| config.pace = pace).await;
     let mut stream = server.connect().await;
-    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx").await.unwrap();
-    tokio::task::yield_now().await;
-    stream.write_all(b"y").await.unwrap();
+    // All of it is there, and nobody wants it for longer than it might take to come.
+    stream.write_all(b"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxy").await.unwrap();
     assert!(one_answer(&mut stream).await.ends_with("\r\n\r\n2"));
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_is_dropped() {
-    let server = Server::start(|config| (config.head_timeout, config.write_timeout) = (SHORT, SHORT)).await;
+    let server = Server::start(|config| (config.head_timeout, config.write_timeout) = (SETUP, SHORT)).await;
     // `/bursts` has nothing to send at times, as an event stream.
     for path in ["/endless", "/bursts"] {
         let mut stream = server.connect().await;
@@ -246,6 +260,20 @@ async fn when_all_places_are_taken_the_longest_idle_one_is_closed() {
         assert!(one_answer(stream).await.starts_with("HTTP/1.1 200"));
     }
     assert!(futures_util::poll!(std::pin::pin!(busy.read(&mut [0; 1]))).is_pending());
+}
+
+#[tokio::test]
+async fn the_end_of_an_answer_is_not_cut_off() {
+    let server = Server::start(|config| (config.max_connections, config.head_timeout) = (1, SETUP)).await;
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    slow.readable().await.unwrap();
+    // Somebody waits for its place, and it reads nothing for longer than an idle connection is kept and may take to close.
+    let mut other = server.connect().await;
+    other.write_all(GET).await.unwrap();
+    assert!(timeout(SETUP + super::CLOSING + SETUP, other.read(&mut [0; 1])).await.is_err());
+    assert_eq!(rest(&mut slow).await.split("\r\n\r\n").nth(1).unwrap().len(), LARGE);
+    assert!(one_answer(&mut other).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
@@ -303,7 +331,7 @@ async fn a_client_that_still_sends_reads_the_answer() {
 
 #[tokio::test]
 async fn a_body_that_was_read_needs_no_lingering() {
-    let server = Server::start(|config| config.head_timeout = SHORT).await;
+    let server = Server::start(|config| config.head_timeout = SETUP).await;
     let began = Instant::now();
     let mut stream = server.connect().await;
     stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n").await.unwrap();

@@ -16,6 +16,9 @@ use super::Config;
 /// client needs some time for one.
 const STALL_OF_HTTP_2: u32 = 4;
 
+/// How long a new connection is left alone, where another one can be closed.
+const YOUTH: Duration = Duration::from_secs(1);
+
 /// One connection of a client's. All of it is counters, so that a request costs no allocation and no lock.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -33,6 +36,8 @@ pub(crate) struct Connection {
     /// A request has come.
     spoke: AtomicBool,
     http2: AtomicBool,
+    /// It carries another protocol now.
+    tunnel: AtomicBool,
     /// A request's body was left unread: the client may still be sending it.
     cut: AtomicBool,
     /// Its place is needed.
@@ -62,6 +67,7 @@ impl Connection {
             full: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             close: Notify::new(),
@@ -94,14 +100,24 @@ impl Connection {
         self.cut.load(Ordering::Relaxed)
     }
 
+    pub(super) fn becomes_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
+    }
+
     pub(super) fn has_spoken(&self) -> bool {
         self.spoke.load(Ordering::Relaxed)
     }
 
     /// Counts a request for as long as the answer lives.
     pub(super) fn enter(self: &Arc<Self>, http2: bool) -> Busy {
-        if !self.spoke.swap(true, Ordering::Relaxed) {
+        // Requests of one connection come one after another.
+        if !self.spoke.load(Ordering::Relaxed) {
             self.http2.store(http2, Ordering::Relaxed);
+            self.spoke.store(true, Ordering::Relaxed);
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
         self.requests.fetch_add(1, Ordering::AcqRel);
@@ -110,10 +126,21 @@ impl Connection {
 
     /// When it became idle, in order that connections can be compared; `None` if it is not, or is being closed.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        if self.requests.load(Ordering::Acquire) > 0 || self.wanted.load(Ordering::Relaxed) {
+        if !self.is_idle() || self.wanted.load(Ordering::Relaxed) {
             return None;
         }
-        Some(self.began + Duration::from_nanos(self.moved.load(Ordering::Relaxed)))
+        let (moved, wrote) = (self.moved.load(Ordering::Relaxed), self.wrote.load(Ordering::Relaxed));
+        Some(self.began + Duration::from_nanos(moved.max(wrote)))
+    }
+
+    /// It is new, and its first request may be on the way.
+    pub(super) fn is_young(&self) -> bool {
+        !self.has_spoken() && self.began.elapsed() < YOUTH
+    }
+
+    /// Its place was asked for, and will be free in a moment.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) && self.is_idle()
     }
 
     /// Asks for its place.
@@ -122,8 +149,10 @@ impl Connection {
         self.close.notify_one();
     }
 
+    /// Nothing is under way in it. The end of an answer may still wait in a buffer when its request is over: that is
+    /// so while the socket takes no more.
     pub(super) fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Acquire) == 0
+        self.requests.load(Ordering::Acquire) == 0 && !self.full.load(Ordering::Relaxed)
     }
 
     pub(super) fn judge(&self, config: &Config) -> Verdict {
@@ -131,11 +160,12 @@ impl Connection {
         let (moved, wrote) = (self.moved.load(Ordering::Relaxed), self.wrote.load(Ordering::Relaxed));
         let at = |nanos| self.began + Duration::from_nanos(nanos);
         let requests = self.requests.load(Ordering::Acquire);
-        if requests == 0 {
+        let full = self.full.load(Ordering::Relaxed);
+        if requests == 0 && !full {
             let end = at(moved.max(wrote)) + config.head_timeout;
             return if end <= now { Verdict::Idle } else { Verdict::Keep(end) };
         }
-        let end = if self.full.load(Ordering::Relaxed) {
+        let end = if full {
             // Whatever the server has to say, it cannot.
             at(wrote) + config.write_timeout
         } else if self.waiting.load(Ordering::Acquire) >= requests {
@@ -169,7 +199,10 @@ impl Busy {
 
     /// There is something for the client to take.
     pub(super) fn waits_for_client(&mut self) {
-        self.connection.moves();
+        // With HTTP/1 each piece is written at once, which is remembered as well.
+        if self.connection.http2.load(Ordering::Relaxed) {
+            self.connection.moves();
+        }
         if self.waits {
             self.waits = false;
             self.connection.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -180,6 +213,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.waits_for_client();
+        self.connection.moves();
         self.connection.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -33,11 +33,14 @@ pub(super) struct Progress {
     /// Milliseconds after `began`.
     last: AtomicU64,
     fault: OnceLock<BodyFault>,
+    /// The app has begun to answer.
+    answered: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0), fault: OnceLock::new() })
+        let (last, answered) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { began: Instant::now(), last, fault: OnceLock::new(), answered })
     }
 
     pub(super) fn last(&self) -> Instant {
@@ -47,6 +50,10 @@ impl Progress {
     /// What was wrong with it.
     pub(super) fn fault(&self) -> Option<BodyFault> {
         self.fault.get().copied()
+    }
+
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
     }
 
     fn moved(&self) {
@@ -75,6 +82,9 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some((body, progress)) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+        if progress.answered.load(Ordering::Relaxed) {
+            body.may_pause();
+        }
         let frame = ready!(Pin::new(body).poll_frame(cx));
         progress.moved();
         if let Some(Err(error)) = &frame {

@@ -180,10 +180,15 @@ impl Forwarder {
             // An upload that goes on is not slow.
             let moved = || progress.map_or(began, Progress::last);
             tokio::select! {
-                sent = sending.as_mut() => return sent.map_err(|error| match progress.and_then(Progress::fault) {
-                    Some(fault) => Failure::Client(fault),
-                    None => Failure::Send(error),
-                }),
+                sent = sending.as_mut() => {
+                    if let (Ok(_), Some(progress)) = (&sent, progress) {
+                        progress.answered();
+                    }
+                    return sent.map_err(|error| match progress.and_then(Progress::fault) {
+                        Some(fault) => Failure::Client(fault),
+                        None => Failure::Send(error),
+                    });
+                }
                 () = tokio::time::sleep_until(Instant::from_std(moved() + limit)) => {
                     if moved() + limit <= std::time::Instant::now() {
                         return Err(Failure::TooSlow);
@@ -213,7 +218,7 @@ impl Forwarder {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
         let end = self.shared.ending.end.clone();
-        let (connection, place) = (self.place.enter(), self.place.clone());
+        let (connection, place) = (self.place.becomes_tunnel(), self.place.clone());
         self.shared.ending.tasks.spawn(async move {
             // The client's connection keeps its place.
             let _alive = (lease, in_flight, connection, place);

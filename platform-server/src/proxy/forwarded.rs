@@ -42,15 +42,24 @@ pub(super) fn said(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Opti
     Some(Said { client, proto, host })
 }
 
-/// Drops every header that says something of a client; those of a trusted proxy that are not set anew may stay. Names with
-/// underscores are dropped in any case: to many a framework `x_real_ip` and `x-real-ip` are the same, and no proxy writes
+/// Drops every header that says something of a client. Of a trusted proxy's, those of the family of `X-Forwarded-For` may
+/// stay, which such a proxy sets; the others it may only have passed on from its client. Names with underscores are dropped in any case: to many a framework `x_real_ip` and `x-real-ip` are the same, and no proxy writes
 /// the former.
 pub(super) fn remove(headers: &mut HeaderMap, trusted: bool) {
     let gone: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
             let name = name.as_str();
-            if name.contains('_') { is_of_client(&name.replace('_', "-")) } else { !trusted && is_of_client(name) }
+            // The beginnings of all the names that are looked for.
+            if !name.starts_with(['x', 'f', 'c', 't', 'd']) {
+                return false;
+            }
+            let is_set_by_proxies = || name.starts_with("x-forwarded") || name == REAL_IP.as_str();
+            if name.contains('_') {
+                is_of_client(&name.replace('_', "-"))
+            } else {
+                is_of_client(name) && !(trusted && is_set_by_proxies())
+            }
         })
         .cloned()
         .collect();

@@ -258,7 +258,6 @@ async fn open(
     let (stream, wire) = UpstreamIo::new(stream);
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(config.clients.max_header_bytes)
-        .max_headers(config.clients.max_headers)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(SendError::Broken)?;

@@ -1,6 +1,6 @@
 //! Apps that answer before they have read the request, and close the connection: what they said arrives.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, client::conn::http2::SendRequest, service::service_fn};
@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener},
+    time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,6 +31,8 @@ enum App {
 /// Size of a body, and how many requests have one.
 const BODIES: [(usize, usize); 4] = [(20_000, 80), (64_000, 60), (300_000, 50), (5_000_000, 10)];
 const CLIENTS: usize = 8;
+/// Longer than one exchange takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn answer(app: App, mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     if let App::Hyper = app {
@@ -79,8 +82,8 @@ async fn all_answers_arrive(proxy: TestProxy, what: &str) {
             tokio::spawn(async move {
                 for (size, requests) in BODIES {
                     for _ in (client..requests).step_by(CLIENTS) {
-                        ask_http_1(&proxy, size).await;
-                        ask_http_2(&mut sender, size).await;
+                        timeout(PATIENCE, ask_http_1(&proxy, size)).await.expect("no answer over HTTP/1.1");
+                        timeout(PATIENCE, ask_http_2(&mut sender, size)).await.expect("no answer over HTTP/2");
                     }
                 }
             })

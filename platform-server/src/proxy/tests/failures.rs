@@ -231,9 +231,7 @@ async fn all_apps_together_get_as_many_requests_as_there_may_be_connections() {
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let ask = || sender.clone().send_request(Request::get("http://app.localhost/").body(full("")).unwrap());
     let held = [tokio::spawn(ask()), tokio::spawn(ask())];
-    while target.in_flight() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until("the requests are not held", || target.in_flight() >= 2).await;
     let answer = ask().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["x-shuttle-proxy"].to_str().unwrap()), (503, "busy"));
     target.set(TargetState::Down);

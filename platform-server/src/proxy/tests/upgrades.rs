@@ -2,7 +2,10 @@
 
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use super::support::{Client, TestApp, TestProxy, full};
 
@@ -60,7 +63,7 @@ async fn an_upgraded_connection_is_a_tunnel_and_counts_as_in_flight() {
 async fn a_tunnel_keeps_the_place_of_its_connection() {
     let proxy = TestProxy::start_with(|config| {
         config.clients.max_connections_per_client = 1;
-        config.clients.head_timeout = std::time::Duration::from_millis(20);
+        config.clients.head_timeout = std::time::Duration::from_secs(1);
     })
     .await;
     let app = shouting();
@@ -71,10 +74,44 @@ async fn a_tunnel_keeps_the_place_of_its_connection() {
     let mut refused = proxy.connect().await;
     assert_eq!(refused.head().await.header("x-shuttle-proxy"), Some("too-many-connections"));
     // It is not idle, however silent.
-    tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     shout(&mut client).await;
     drop(client);
     target.drained().await;
+}
+
+/// An app that has said everything is still told what the client sends, also what it has not taken before.
+#[tokio::test]
+async fn a_tunnel_may_end_in_one_direction() {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+    let proxy = TestProxy::start().await;
+    let (app, listener) = TestApp::listening();
+    let target = proxy.route_to(&app);
+    let mut client = proxy.connect().await;
+    client.send(UPGRADE).await;
+    let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
+    }
+    stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await.unwrap();
+    assert_eq!(timeout(PATIENCE, client.head()).await.unwrap().status, 101);
+    // Until all buffers on the way are full.
+    let (piece, mut sent) = ([b'x'; 65536], 0);
+    while let Ok(written) = timeout(std::time::Duration::from_millis(300), client.stream.get_mut().write(&piece)).await {
+        sent += written.unwrap();
+    }
+    stream.shutdown().await.unwrap();
+    assert!(timeout(PATIENCE, client.ended()).await.unwrap());
+    let reading = tokio::spawn(async move {
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await.map(|_| got)
+    });
+    timeout(PATIENCE, client.send("the end")).await.unwrap();
+    client.stream.get_mut().shutdown().await.unwrap();
+    let got = timeout(PATIENCE, reading).await.unwrap().unwrap().unwrap();
+    assert_eq!((got.len(), got.ends_with(b"the end")), (sent + "the end".len(), true));
+    timeout(PATIENCE, target.drained()).await.unwrap();
 }
 
 #[tokio::test]
