@@ -23,7 +23,7 @@ use crate::{
     archive::ArchiveLimits,
     artifact::ArtifactStore,
     build::{
-        AllowedHosts, BuildFolders, Builder, Registry, blocking,
+        AllowedHosts, BuildFolders, Builder, Registry, Upstreams, blocking,
         toolchain::{ToolchainError, Toolchains},
     },
     config::{Limits, Output, Serve},
@@ -323,19 +323,22 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         start_timeout: limits.start(),
     });
     let builds = data.join("builds");
-    let layers = sandbox.can_overlay(&builds, uids.fetch()).await?;
+    let folders = BuildFolders::new(builds, limits.max_build_folders_bytes, data.trash.clone());
+    let layers = folders.can_layer(sandbox, uids.fetch()).await?;
     let dependencies = match &layers {
         Ok(()) => "builds: compiled dependencies are shared by overlay mounts".to_owned(),
         Err(why) => {
             format!("builds: compiled dependencies are copied for each project, as overlay mounts do not work here ({why})")
         }
     };
+    let upstreams = Upstreams::of_environment().inspect_err(|error| tracing::warn!("{error}")).ok();
     let builder = Builder {
         sandbox: sandbox.clone(),
         seen_at,
         uids,
         fetch_from: AllowedHosts::new(&config.allow_fetch_from),
-        folders: BuildFolders::new(builds, limits.max_build_folders_bytes, data.trash.clone()).in_layers(layers.is_ok()),
+        folders: folders.in_layers(layers.is_ok()),
+        upstreams,
         registry: Registry::new(cargo_home, limits.max_registry_bytes, data.trash.clone()),
         toolchains: Toolchains::find()?,
         artifacts: artifacts.clone(),

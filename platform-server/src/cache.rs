@@ -19,6 +19,7 @@ use crate::{
     data_dir::{self, DataDir},
     db::project_names,
     remove::Trash,
+    usage::Closed,
 };
 
 /// What is shown in a line.
@@ -49,12 +50,12 @@ pub(crate) async fn run(config: Cache) -> Result<(), AppError> {
     let trash = Trash::emptied_at_once(DataDir::trash(&data));
     let folders = BuildFolders::new(builds, u64::MAX, trash.clone());
     let mut rows = Vec::new();
-    for folder in folders.list()? {
+    for folder in folders.list(Closed::Leave)? {
         let removed = config.clear.then(|| folders.remove(&folder));
         rows.push(Row { what: describe(&folder, projects.as_ref()), bytes: folder.bytes, used: folder.used, removed });
     }
     let registry = Registry::new(DataDir::registry(&data), u64::MAX, trash);
-    let (bytes, used) = (registry.bytes(), registry.last_used()?);
+    let (bytes, used) = (registry.bytes(Closed::Leave), registry.last_used()?);
     if bytes > 0 {
         let removed = config.clear.then(|| registry.clear(&folders));
         rows.push(Row { what: "downloaded crates".to_owned(), bytes, used, removed });

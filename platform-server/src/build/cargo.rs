@@ -24,7 +24,7 @@ use super::{
     folders::BuildFolder,
     messages::{Messages, Unit},
     profile::Profile,
-    relay::{Relay, Upstreams},
+    relay::Relay,
     skeleton::Skeleton,
     toolchain::Toolchain,
 };
@@ -156,6 +156,7 @@ impl CargoRun<'_> {
             Ok(Some(marker))
         });
         let Some(marker) = marker.await? else { return Ok(()) };
+        let upstreams = self.builder.upstreams.clone().ok_or(BuildError::UnusableProxy)?;
         self.builder.registry.grows();
         let manifest = paths.tree.join(&self.meta.index.package_root).join("Cargo.toml");
         let mut env = self.environment(&paths);
@@ -204,7 +205,6 @@ impl CargoRun<'_> {
         };
         let mut messages = Messages::new(&self.meta.index.crate_name, false);
         let limit = self.builder.limits.fetch();
-        let upstreams = Upstreams::of_environment().map_err(|error| BuildError::Fetch(error.to_string()))?;
         let relay = Relay::new(self.builder.fetch_from.clone(), upstreams);
         let (mut process, listener, _kept) = if listener.is_some() {
             (self.builder.sandbox.spawn(&spec, Stdio::piped(), Stdio::piped()).await?, listener, None)
@@ -243,6 +243,8 @@ impl CargoRun<'_> {
         let upon = (!lower.is_empty()).then(|| Layers { lower, work: self.folder.work.clone() });
         let target = Mount { upon, ..Self::mount(&self.folder.target, TARGET, true) };
         let tree = self.folder.written_over();
+        // Without a sandbox, all is as its modes say.
+        let writable = tree.is_some() || !self.builder.sandbox.has_view();
         let tree = tree.map(|(upper, layers)| Mount { upon: Some(layers), ..Self::mount(&upper, &self.builder.seen_at, true) });
         let tree = tree.unwrap_or_else(|| Self::mount(&self.folder.tree, &self.builder.seen_at, false));
         let mut spec = self.compile_spec(tree, target, index, self.profile);
@@ -254,7 +256,7 @@ impl CargoRun<'_> {
             let (tree, package, name) = (self.folder.tree.clone(), index.package_root.clone(), self.profile.name.clone());
             let hint = blocking(move || {
                 let flag = if name == "release" { "--release".to_owned() } else { format!("--profile {name}") };
-                Ok(Failure { messages: &messages, tree: &tree, package: &package, flag: &flag }.hint())
+                Ok(Failure { messages: &messages, tree: &tree, package: &package, flag: &flag, writable }.hint())
             });
             return Err(BuildError::Compile { message, hint: hint.await? });
         }

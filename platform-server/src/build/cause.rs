@@ -14,6 +14,8 @@ pub(super) struct Failure<'a> {
     pub(super) package: &'a str,
     /// The flag that chooses the profile.
     pub(super) flag: &'a str,
+    /// Whether the build could write into the project's own folder.
+    pub(super) writable: bool,
 }
 
 impl Failure<'_> {
@@ -28,7 +30,7 @@ impl Failure<'_> {
             .or_else(|| library(&said))
             .or_else(|| features(&said))
             .or_else(|| self.compiler(&said))
-            .or_else(|| script(&said))
+            .or_else(|| self.script(&said))
             .unwrap_or_else(|| self.other())
     }
 
@@ -51,7 +53,8 @@ impl Failure<'_> {
 
     /// `linker` `mold` `not found`, or a linker that is not here and that `cc` was asked to use.
     fn linker(&self, said: &str) -> Option<String> {
-        if let Some(linker) = quoted(said, "linker `").filter(|_| said.contains("` not found")) {
+        let line = said.lines().find(|line| line.contains("linker `") && line.contains("` not found"));
+        if let Some(linker) = line.and_then(|line| quoted(line, "linker `")) {
             let named = self.configured(|table| {
                 let mut targets = table.get("target")?.as_table()?.iter();
                 let is_it =
@@ -92,7 +95,8 @@ impl Failure<'_> {
                 key(target)
             ));
         }
-        let target = quoted(said, "the `").filter(|_| said.contains("target may not be installed"))?;
+        let line = said.lines().find(|line| line.contains("target may not be installed"))?;
+        let target = quoted(line, "the `")?;
         Some(format!(
             "the target {target} is not installed on the server: take {} out, and the server's own target is built; or, if programs for it run there: rustup target add {target}",
             key(target)
@@ -109,6 +113,51 @@ impl Failure<'_> {
         let is_old = said.contains("is not supported by the following package")
             || said.contains("cannot be built because it requires rustc");
         is_old.then(|| "the server's compiler is older than these packages need: name a newer one in rust-toolchain.toml, and have it installed on the server, or lower the packages' versions".into())
+    }
+
+    /// What a build script may do elsewhere.
+    fn script(&self, said: &str) -> Option<String> {
+        let says = |all: &[&str]| all.iter().any(|words| said.contains(words));
+        if says(&["not a git repository", "could not find repository", "could not find git repository"]) {
+            return Some(
+                "builds have no .git: a build script, or the app itself with `option_env!`, finds the commit in the variable SHUTTLE_GIT_COMMIT; fall back to it where git fails".into(),
+            );
+        }
+        let network = [
+            "Could not resolve host",
+            "Couldn't resolve host",
+            "dns error",
+            "failed to lookup address information",
+            "Temporary failure in name resolution",
+            "Network is unreachable",
+            "network is unreachable",
+        ];
+        if says(&network) {
+            return Some(
+                "there is no network while compiling, only while dependencies are fetched: add what the build script downloads to the project, or to [build] assets in Shuttle.toml".into(),
+            );
+        }
+        if says(&["Read-only file system", "os error 30", "code: 30"]) {
+            let places = if self.writable {
+                "a build script may write to OUT_DIR, to the project's own folder and to the temporary folder; all else is read-only"
+            } else {
+                "a build script may write to OUT_DIR and to the temporary folder; all else is read-only, and so is the project's own folder, as overlay mounts do not work on this server"
+            };
+            return Some(places.into());
+        }
+        if says(&["memory allocation of", "Cannot allocate memory", "SIGKILL"]) {
+            return Some("the compiler ran out of memory: the server's limit is --max-build-memory-bytes for each process; lower `codegen-units` or `lto` may need less".into());
+        }
+        let program = [
+            ("is `cmake` not installed", "cmake"),
+            ("Could not find `protoc`", "protobuf-compiler"),
+            ("pkg-config command could not be found", "pkg-config"),
+            ("Unable to find libclang", "libclang-dev"),
+            ("failed to find tool", "the tool"),
+        ];
+        program.iter().find(|(words, _)| said.contains(words)).map(|(_, package)| {
+            format!("the build script needs a program or library that is not on the server: install {package} there")
+        })
     }
 
     fn other(&self) -> String {
@@ -153,49 +202,6 @@ fn features(said: &str) -> Option<String> {
     Some(format!("choose them in Shuttle.toml:\n[build]\nfeatures = [{}]", names.join(", ")))
 }
 
-/// What a build script may do elsewhere.
-fn script(said: &str) -> Option<String> {
-    let says = |all: &[&str]| all.iter().any(|words| said.contains(words));
-    if says(&["not a git repository", "could not find repository", "could not find git repository"]) {
-        return Some(
-            "builds have no .git: a build script, or the app itself with `option_env!`, finds the commit in the variable SHUTTLE_GIT_COMMIT; fall back to it where git fails".into(),
-        );
-    }
-    let network = [
-        "Could not resolve host",
-        "Couldn't resolve host",
-        "dns error",
-        "failed to lookup address information",
-        "Temporary failure in name resolution",
-        "Network is unreachable",
-        "network is unreachable",
-    ];
-    if says(&network) {
-        return Some(
-            "there is no network while compiling, only while dependencies are fetched: add what the build script downloads to the project, or to [build] assets in Shuttle.toml".into(),
-        );
-    }
-    if says(&["Read-only file system", "os error 30", "code: 30"]) {
-        return Some(
-            "a build script may write to OUT_DIR, to the project's own folder and to the temporary folder; all else is read-only"
-                .into(),
-        );
-    }
-    if says(&["memory allocation of", "Cannot allocate memory", "SIGKILL"]) {
-        return Some("the compiler ran out of memory: the server's limit is --max-build-memory-bytes for each process; lower `codegen-units` or `lto` may need less".into());
-    }
-    let program = [
-        ("is `cmake` not installed", "cmake"),
-        ("Could not find `protoc`", "protobuf-compiler"),
-        ("pkg-config command could not be found", "pkg-config"),
-        ("Unable to find libclang", "libclang-dev"),
-        ("failed to find tool", "the tool"),
-    ];
-    program.iter().find(|(words, _)| said.contains(words)).map(|(_, package)| {
-        format!("the build script needs a program or library that is not on the server: install {package} there")
-    })
-}
-
 fn quoted<'a>(said: &'a str, before: &str) -> Option<&'a str> {
     said.split_once(before)?.1.split('`').next()
 }
@@ -235,6 +241,11 @@ mod tests {
 
     /// What real cargo says to a build of these files, with `features` of its command line, and the hint that comes of it.
     fn hint(files: &[(&str, &str)], binary: bool) -> String {
+        hints(files, binary)[0].clone()
+    }
+
+    /// The hints where the project's own folder can be written to, and where it cannot.
+    fn hints(files: &[(&str, &str)], binary: bool) -> [String; 2] {
         let folder = tempfile::tempdir().unwrap();
         let tree = folder.path().join("tree");
         let manifest = "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
@@ -262,7 +273,8 @@ mod tests {
         let mut messages = Messages::new("app", binary);
         String::from_utf8(output.stdout).unwrap().lines().for_each(|line| drop(messages.stdout(line)));
         String::from_utf8(output.stderr).unwrap().lines().for_each(|line| drop(messages.stderr(line)));
-        Failure { messages: &messages, tree: &tree, package: "", flag: "--release" }.hint()
+        [true, false]
+            .map(|writable| Failure { messages: &messages, tree: &tree, package: "", flag: "--release", writable }.hint())
     }
 
     fn assert_hint(files: &[(&str, &str)], binary: bool, words: &[&str]) {
@@ -312,6 +324,12 @@ mod tests {
             false,
             &["rustup target add riscv64gc-unknown-linux-gnu", "build.target in .cargo/config.toml"],
         );
+        let said =
+            "warning: the `a` feature is deprecated\n  = note: the `riscv64gc-unknown-linux-gnu` target may not be installed\n";
+        let messages = Messages::new("app", false);
+        let failure = Failure { messages: &messages, tree: Path::new("/none"), package: "", flag: "--release", writable: true };
+        let hint = failure.target(said).unwrap();
+        assert!(hint.starts_with("the target riscv64gc-unknown-linux-gnu is not installed"), "{hint}");
     }
 
     #[test]
@@ -355,6 +373,9 @@ mod tests {
         ] {
             assert_hint(&[LIB, ("build.rs", script)], false, &[words]);
         }
+        let [writable, read_only] = hints(&[LIB, ("build.rs", write)], false);
+        assert!(writable.contains("may write to OUT_DIR, to the project's own folder"), "{writable}");
+        assert!(read_only.contains("and so is the project's own folder") && read_only.contains("overlay mounts"), "{read_only}");
     }
 
     #[test]

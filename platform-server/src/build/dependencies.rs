@@ -42,7 +42,7 @@ impl CargoRun<'_> {
         event: &(dyn Fn(Event) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(), BuildError> {
-        let Some(Skeletons { foreign, all }) = self.skeletons().await? else { return Ok(()) };
+        let Some(Skeletons { foreign, all }) = self.skeletons(cancel).await? else { return Ok(()) };
         let (all, foreign) = (Arc::new(all), foreign.map(Arc::new));
         if !self.is_shared(&all, ChosenBy::Project).await? {
             for skeleton in foreign.iter().chain([&all]) {
@@ -67,15 +67,20 @@ impl CargoRun<'_> {
         Ok(blocking(take).await?)
     }
 
-    pub(super) async fn skeletons(&self) -> io::Result<Option<Skeletons>> {
+    /// The dependencies, in the forms that they are shared in.
+    pub(super) async fn skeletons(&self, cancel: &CancellationToken) -> Result<Option<Skeletons>, BuildError> {
         let (tree, toolchain, index) = (self.folder.tree.clone(), self.toolchain.clone(), self.meta.index.clone());
         let (profile, (seen_at, _)) = (self.profile_of_dependencies(), self.seen_at());
-        blocking(move || {
+        let found = blocking(move || {
             let compiler = toolchain.identity()?;
             let source = Source { tree: &tree, seen_at: &seen_at, index: &index, compiler: &compiler, profile: &profile };
             Skeleton::of(source)
-        })
-        .await
+        });
+        // It only reads, so nothing depends on its end.
+        tokio::select! {
+            found = found => Ok(found?),
+            () = cancel.cancelled() => Err(BuildError::Cancelled),
+        }
     }
 
     pub(super) async fn is_shared(&self, skeleton: &Arc<Skeleton>, chosen_by: ChosenBy) -> io::Result<bool> {

@@ -5,6 +5,7 @@
 //! changes, the package's sources get the time of now.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -18,41 +19,44 @@ pub(super) struct Embedded<'a> {
     from: &'a Path,
     /// The build tree.
     tree: &'a Path,
-    /// Looked for once it is needed.
-    packages: Option<Vec<Package>>,
-}
-
-#[derive(Debug)]
-struct Package {
-    /// Relative to the tree.
-    folder: PathBuf,
-    /// Whether it names a folder above its own somewhere. Looked for once it is needed.
-    reaches_out: Option<bool>,
-    renewed: bool,
+    /// Folders of the packages that have not been renewed, relative to the tree. Looked for once it is needed.
+    packages: Option<HashSet<PathBuf>>,
+    /// Folders in which something has changed: all packages around them are renewed.
+    seen: HashSet<PathBuf>,
 }
 
 impl<'a> Embedded<'a> {
     pub(super) fn new(from: &'a Path, tree: &'a Path) -> Self {
-        Self { from, tree, packages: None }
+        Self { from, tree, packages: None, seen: HashSet::new() }
     }
 
     /// Something at `path`, relative to the tree, is about to be added or removed. Said before it is: a server that is ended
     /// in between finds no difference at its next start.
     pub(super) fn set_changes(&mut self, path: &Path) -> io::Result<()> {
-        let packages = match &mut self.packages {
+        let Self { from, tree, packages: known, seen } = self;
+        let packages = match known {
             Some(packages) => packages,
             None => {
-                let found = packages(self.from)?.into_iter();
-                self.packages.insert(found.map(|folder| Package { folder, reaches_out: None, renewed: false }).collect())
+                let mut found: HashSet<PathBuf> = packages(from)?.into_iter().collect();
+                // Whatever changes may be embedded from a package that leads to it by `..`.
+                for package in found.extract_if(|package| reaches_out(&from.join(package))) {
+                    renew(&from.join(&package), &tree.join(&package))?;
+                }
+                known.insert(found)
             }
         };
-        for package in packages.iter_mut().filter(|package| !package.renewed) {
-            let folder = self.from.join(&package.folder);
-            // A folder may also be embedded from a package above it, or from one that leads to it by `..`.
-            if path.starts_with(&package.folder) || *package.reaches_out.get_or_insert_with(|| reaches_out(&folder)) {
-                renew(&folder, &self.tree.join(&package.folder))?;
-                package.renewed = true;
+        let mut renew_it = |package: &Path| match packages.take(package) {
+            Some(package) => renew(&from.join(&package), &tree.join(&package)),
+            None => Ok(()),
+        };
+        renew_it(path)?;
+        // It may also be embedded from a package further above.
+        for folder in path.ancestors().skip(1) {
+            if seen.contains(folder) {
+                break;
             }
+            renew_it(folder)?;
+            seen.insert(folder.to_path_buf());
         }
         Ok(())
     }

@@ -21,13 +21,21 @@ use super::{
     skeleton::Skeleton,
     written::Written,
 };
-use crate::{remove::Trash, sandbox::Layers, usage::disk_usage};
+use crate::{
+    remove::Trash,
+    sandbox::{Layers, Sandbox},
+    usage::{Closed, disk_usage},
+};
 
 /// The end of the names of the files by which folders are reserved.
 const LOCK: &str = ".lock";
 
 /// A file in a project's folder: the kept sets that its target folder lies upon. None of them is removed before it.
 const UPON: &str = "upon";
+
+/// Most sets that a target folder lies upon, one for each profile that it is built with: mount(2) takes their paths in one
+/// page of memory.
+const MOST_SETS: usize = 8;
 
 /// All build folders.
 #[derive(Debug, Clone)]
@@ -73,6 +81,10 @@ impl BuildFolder {
         }
         shared::used(set)?;
         let mut upon = self.upon()?;
+        if upon.len() >= MOST_SETS {
+            self.start_again(uid)?;
+            upon.clear();
+        }
         upon.extend(set.file_name().and_then(|name| name.to_str()).map(str::to_owned));
         fs::write(self.target.with_file_name(UPON), upon.join("\n"))
     }
@@ -141,6 +153,12 @@ impl BuildFolders {
         Self { layers, ..self }
     }
 
+    /// Whether target folders can be seen upon others, by this sandbox and with this uid. Found out by trying.
+    pub(crate) async fn can_layer(&self, sandbox: &Sandbox, uid: Option<u32>) -> io::Result<Result<(), String>> {
+        let scratch = self.scratch(None, None)?;
+        sandbox.can_overlay(scratch.path(), uid).await
+    }
+
     /// The project's folder, made if it is missing.
     pub(crate) async fn open(&self, project_id: i64, uid: Option<u32>) -> io::Result<BuildFolder> {
         let this = self.clone();
@@ -150,7 +168,7 @@ impl BuildFolders {
             let folder = BuildFolder {
                 tree: base.join("tree"),
                 target: base.join("target"),
-                written: Written::at(&base),
+                written: Written::at(&base, &this.trash),
                 empty: base.join("empty"),
                 work: base.join("work"),
                 root: Arc::clone(&this.root),
@@ -280,7 +298,7 @@ impl BuildFolders {
     }
 
     /// All folders, the least recently used first.
-    pub(crate) fn list(&self) -> io::Result<Vec<Kept>> {
+    pub(crate) fn list(&self, closed: Closed) -> io::Result<Vec<Kept>> {
         let mut folders = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
@@ -292,7 +310,7 @@ impl BuildFolders {
             let used = fs::metadata(entry.path().join("used")).and_then(|metadata| metadata.modified());
             folders.push(Kept {
                 project: name.parse().ok(),
-                bytes: disk_usage(&entry.path()),
+                bytes: disk_usage(&entry.path(), closed),
                 used: used.unwrap_or(SystemTime::UNIX_EPOCH),
                 name,
             });
@@ -343,7 +361,7 @@ impl BuildFolders {
 
     /// Removes least recently used folders until the rest is below the limit.
     pub(crate) fn evict(&self) -> io::Result<()> {
-        let folders = self.list()?;
+        let folders = self.list(Closed::Open)?;
         let mut total: u64 = folders.iter().map(|folder| folder.bytes).sum();
         for folder in &folders {
             if total <= self.max_bytes {

@@ -58,7 +58,7 @@ pub(crate) use folders::{BuildFolders, Kept};
 use profile::Profile;
 use registry::InUse;
 pub(crate) use registry::Registry;
-pub(crate) use relay::{AllowedHost, AllowedHosts};
+pub(crate) use relay::{AllowedHost, AllowedHosts, Upstreams};
 use sources::SourceError;
 use toolchain::{Toolchain, ToolchainError, Toolchains};
 
@@ -73,6 +73,10 @@ pub(crate) enum BuildError {
         "the dependencies could not be fetched: {0} is, or leads to, an address of this server or of its network, and the platform fetches from the public internet only"
     )]
     RefusedHost(String),
+    #[error(
+        "the dependencies could not be fetched: the server is set to use a proxy of a kind that the platform cannot fetch through"
+    )]
+    UnusableProxy,
     #[error("{message}")]
     Compile { message: String, hint: String },
     #[error("{what} took longer than the limit of {} s", .limit.as_secs())]
@@ -95,7 +99,7 @@ impl BuildError {
             }
             Self::Compile { .. } | Self::Toolchain(_) | Self::Timeout { .. } => FailureKind::Build,
             Self::Artifact(error) if error.is_the_apps() => FailureKind::Build,
-            Self::Artifact(_) | Self::Io(_) | Self::Cancelled => FailureKind::Internal,
+            Self::Artifact(_) | Self::Io(_) | Self::UnusableProxy | Self::Cancelled => FailureKind::Internal,
         }
     }
 
@@ -106,6 +110,9 @@ impl BuildError {
             ),
             Self::RefusedHost(host) => {
                 Some(format!("the owner of the server can allow this host: platform-server serve --allow-fetch-from {host}"))
+            }
+            Self::UnusableProxy => {
+                Some("tell the owner of the server: its log says at the start which variable to change, and how".into())
             }
             Self::Compile { hint, .. } => Some(hint.clone()),
             Self::Timeout { what: "compiling", .. } => Some("raise the server's --build-timeout".into()),
@@ -137,6 +144,8 @@ pub(crate) struct Builder {
     pub(crate) folders: BuildFolders,
     /// Hosts that fetches may reach whatever their addresses are.
     pub(crate) fetch_from: AllowedHosts,
+    /// The proxies that fetches go through; `None`: they are of a kind that cannot be used.
+    pub(crate) upstreams: Option<Upstreams>,
     pub(crate) registry: Registry,
     pub(crate) toolchains: Toolchains,
     pub(crate) artifacts: ArtifactStore,
@@ -189,8 +198,15 @@ impl Builder {
     fn evict(&self) {
         let (folders, registry) = (self.folders.clone(), self.registry.clone());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = folders.sweep().and_then(|()| folders.evict()).and_then(|()| registry.evict(&folders)) {
+            // Where one cannot be done, the others are needed all the more.
+            if let Err(error) = folders.sweep() {
                 tracing::warn!(%error, "what earlier builds left could not be removed");
+            }
+            if let Err(error) = folders.evict() {
+                tracing::warn!(%error, "build folders over the limit could not be removed");
+            }
+            if let Err(error) = registry.evict(&folders) {
+                tracing::warn!(%error, "downloaded crates over the limit could not be removed");
             }
         });
     }

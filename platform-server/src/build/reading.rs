@@ -40,6 +40,8 @@ const CPU: u64 = 30;
 const TIME: Duration = Duration::from_secs(60);
 /// Most values in one file. A lockfile has some fifteen for each package.
 const VALUES: usize = 200_000;
+/// Most values in all files that are parsed: what the server itself then knows of a project.
+const ALL_VALUES: usize = 2 * VALUES;
 /// Files of the largest size that may be read in all.
 const FULL_FILES: u64 = 16;
 /// Longest line of the reader's, in bytes.
@@ -121,7 +123,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
 fn facts(request: &Request, reading: &mut dyn FnMut(&str)) -> Result<Facts, ReadError> {
     let Request { tree, index, file_bytes } = request;
     let lockfile = tree.join(&index.workspace_root).join("Cargo.lock");
-    Measure { tree, lockfile: &lockfile, limit: *file_bytes, total: 0, reading }.walk()?;
+    Measure { tree, lockfile: &lockfile, limit: *file_bytes, total: 0, values: 0, reading }.walk()?;
     reading("the project as a whole");
     let lock = sources::read(&lockfile, &shown(tree, &lockfile))?;
     sources::check(tree, &lock, &shown(tree, &lockfile))?;
@@ -152,6 +154,8 @@ struct Measure<'a> {
     limit: u64,
     /// Bytes so far.
     total: u64,
+    /// Values so far.
+    values: usize,
     reading: &'a mut dyn FnMut(&str),
 }
 
@@ -190,13 +194,21 @@ impl Measure<'_> {
         if self.total > most {
             return Err(SourceError::TooMuch { limit: most });
         }
-        // What is no TOML is for others to complain of, where it has to be.
-        match sources::read(path, &file) {
-            Ok(table) if parsed && table.values().map(values).sum::<usize>() > VALUES => {
-                Err(SourceError::TooManyValues { file, limit: VALUES })
-            }
-            _ => Ok(()),
+        // Of another workspace's lockfile only the size is of interest.
+        if !parsed {
+            return Ok(());
         }
+        // What is no TOML is for others to complain of, where it has to be.
+        let Ok(table) = sources::read(path, &file) else { return Ok(()) };
+        let count: usize = table.values().map(values).sum();
+        if count > VALUES {
+            return Err(SourceError::TooManyValues { file, limit: VALUES });
+        }
+        self.values += count;
+        if self.values > ALL_VALUES {
+            return Err(SourceError::TooManyValuesInAll { limit: ALL_VALUES });
+        }
+        Ok(())
     }
 }
 
@@ -370,6 +382,21 @@ mod tests {
         assert!(matches!(found, Err(ReadError::Sources(SourceError::Unreadable { .. }))), "{found:?}");
         // As long as it can be.
         assert!(read(&[("a/Cargo.toml", &deep)], 4_000_000).0.is_ok(), "it may be no manifest");
+    }
+
+    #[test]
+    fn many_files_that_are_small_each_have_a_limit_on_their_values_in_all() {
+        let names: Vec<String> = (0..4).map(|n| format!("d{n}/Cargo.toml")).collect();
+        let text = format!("[workspace]\nmetadata.x = [{}]", "{a=1},".repeat(VALUES / 2 - 10));
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), text.as_str())).collect();
+        assert!(read(&files[..2], 4_000_000).0.is_ok(), "they are as many as there may be");
+        let (found, _) = read(&files, 4_000_000);
+        let error = found.unwrap_err();
+        assert!(matches!(error, ReadError::Sources(SourceError::TooManyValuesInAll { limit: ALL_VALUES })), "{error:?}");
+        // Neither cargo nor the platform parses those.
+        let names: Vec<String> = (0..4).map(|n| format!("d{n}/Cargo.lock")).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), text.as_str())).collect();
+        assert!(read(&files, 4_000_000).0.is_ok());
     }
 
     #[test]

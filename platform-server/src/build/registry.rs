@@ -21,7 +21,10 @@ use std::{
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, utimensat};
 
 use super::{folders::BuildFolders, reading::Locked, shared::real_folder};
-use crate::{remove::Trash, usage::disk_usage};
+use crate::{
+    remove::Trash,
+    usage::{Closed, disk_usage},
+};
 
 /// The file that cargo writes last when it unpacks. Its time is when a build last used the package; it is closed for
 /// writing once the package has been opened for reading.
@@ -117,8 +120,8 @@ impl Registry {
         Ok(())
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        disk_usage(&self.home)
+    pub(crate) fn bytes(&self, closed: Closed) -> u64 {
+        disk_usage(&self.home, closed)
     }
 
     /// When a build last used something in it.
@@ -132,7 +135,7 @@ impl Registry {
         if !self.grown.swap(false, Ordering::Relaxed) {
             return Ok(false);
         }
-        let mut total = self.bytes();
+        let mut total = self.bytes(Closed::Open);
         if total <= self.max_bytes {
             return Ok(false);
         }
@@ -217,7 +220,7 @@ impl Registry {
         let bytes = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Ok(metadata) if !metadata.is_dir() => std::os::unix::fs::MetadataExt::blocks(&metadata) * 512,
-            metadata => metadata.map(|_| disk_usage(path))?,
+            metadata => metadata.map(|_| disk_usage(path, Closed::Open))?,
         };
         self.trash.discard(path).map(|()| bytes)
     }
@@ -346,6 +349,6 @@ mod tests {
         registry.grows();
         assert!(!registry.evict(&projects).unwrap());
         assert!(registry.clear(&projects).unwrap());
-        assert_eq!((left(), registry.bytes()), ([false; 4], 0));
+        assert_eq!((left(), registry.bytes(Closed::Leave)), ([false; 4], 0));
     }
 }

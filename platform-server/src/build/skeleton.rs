@@ -16,7 +16,7 @@ mod lock;
 mod manifest;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::{self, File},
     io,
     os::unix::fs::PermissionsExt,
@@ -125,11 +125,9 @@ impl Skeleton {
         let manifests = Manifests { seen_at, app, program, moved, packages: &packages };
 
         let mut files = BTreeMap::new();
-        for library in libraries {
-            for file in found.of_package(library) {
-                let (mode, digest) = digest(&tree.join(&file))?;
-                files.insert(file, Content::Sent(mode, digest));
-            }
+        for file in found.of_packages(libraries) {
+            let (mode, digest) = digest(&tree.join(file))?;
+            files.insert(file.clone(), Content::Sent(mode, digest));
         }
         for (folder, manifest) in &found.manifests {
             let place = manifests.placed(folder);
@@ -174,10 +172,12 @@ impl Skeleton {
     /// Makes the libraries' files in a tree older than whatever was compiled from them, as they are the same to the byte,
     /// and all else newer, as nobody has compared it: cargo goes by that.
     pub(super) fn date(&self, tree: &Path) -> io::Result<()> {
-        self.date_folder(tree, Path::new(""), SystemTime::now())
+        let root = Path::new("");
+        self.date_folder(tree, root, self.libraries.contains(root), SystemTime::now())
     }
 
-    fn date_folder(&self, tree: &Path, folder: &Path, now: SystemTime) -> io::Result<()> {
+    /// `in_library`: the folder is a library's, or below one.
+    fn date_folder(&self, tree: &Path, folder: &Path, in_library: bool, now: SystemTime) -> io::Result<()> {
         let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let is_sent = |path: &Path| matches!(self.files.get(path), Some(Content::Sent(..)));
         for entry in fs::read_dir(tree.join(folder))? {
@@ -185,8 +185,9 @@ impl Skeleton {
             let path = folder.join(entry.file_name());
             let kind = entry.file_type()?;
             let old = if kind.is_dir() {
-                self.date_folder(tree, &path, now)?;
-                self.libraries.iter().any(|library| path.starts_with(library))
+                let in_library = in_library || self.libraries.contains(&path);
+                self.date_folder(tree, &path, in_library, now)?;
+                in_library
             } else {
                 is_sent(&path)
             };
@@ -229,7 +230,7 @@ fn digest(file: &Path) -> io::Result<(u32, String)> {
 /// The files of a tree that matter.
 #[derive(Default)]
 struct Files {
-    all: Vec<PathBuf>,
+    all: HashSet<PathBuf>,
     /// Where the packages of a name are.
     packages: BTreeMap<String, Vec<PathBuf>>,
     /// The manifests of packages and workspaces, by their folder.
@@ -259,7 +260,7 @@ impl Files {
             if entry.file_name() == "Cargo.toml" {
                 self.manifest(&entry.path(), folder);
             }
-            self.all.push(path);
+            self.all.insert(path);
         }
         Ok(true)
     }
@@ -271,7 +272,7 @@ impl Files {
             self.packages.entry(name.to_owned()).or_default().push(folder.to_path_buf());
         }
         if manifest.contains_key("package") || manifest.contains_key("workspace") {
-            self.manifests.insert(folder.to_path_buf(), manifest);
+            self.manifests.insert(folder.to_path_buf(), manifest::read(manifest));
         }
     }
 
@@ -282,13 +283,37 @@ impl Files {
         }
     }
 
-    /// The files of the package in this folder, without those of packages further in.
-    fn of_package(&self, folder: &Path) -> BTreeSet<PathBuf> {
-        let inner: Vec<&PathBuf> =
-            self.packages.values().flatten().filter(|other| other.as_path() != folder && other.starts_with(folder)).collect();
-        let mine = |file: &&PathBuf| file.starts_with(folder) && !inner.iter().any(|inner| file.starts_with(inner));
-        self.all.iter().filter(mine).cloned().collect()
+    /// The files of the packages in these folders, each without those of packages further in. Looks at each file and folder
+    /// once: there may be tens of thousands of them, and of packages.
+    fn of_packages(&self, folders: &BTreeSet<PathBuf>) -> Vec<&PathBuf> {
+        if folders.is_empty() {
+            return Vec::new();
+        }
+        let packages: HashSet<&Path> = self.packages.values().flatten().map(PathBuf::as_path).collect();
+        let mut known = HashMap::new();
+        let mut files = Vec::new();
+        for file in &self.all {
+            let package = file.parent().and_then(|folder| nearest(folder, &packages, &mut known));
+            if package.is_some_and(|package| folders.contains(package)) {
+                files.push(file);
+            }
+        }
+        files
     }
+}
+
+/// The folder of the package that a folder belongs to. What has been found so far is `known`.
+fn nearest<'a>(
+    folder: &'a Path,
+    packages: &HashSet<&'a Path>,
+    known: &mut HashMap<&'a Path, Option<&'a Path>>,
+) -> Option<&'a Path> {
+    if let Some(found) = known.get(folder) {
+        return *found;
+    }
+    let found = if packages.contains(folder) { Some(folder) } else { nearest(folder.parent()?, packages, known) };
+    known.insert(folder, found);
+    found
 }
 
 /// Whether the cargo configuration in this folder changes nothing about how dependencies are compiled.

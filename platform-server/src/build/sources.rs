@@ -20,6 +20,8 @@ pub(crate) enum SourceError {
     TooMuch { limit: u64 },
     #[error("{file} has more than {limit} values")]
     TooManyValues { file: String, limit: usize },
+    #[error("the manifests, configurations and the lockfile have more than {limit} values in all")]
+    TooManyValuesInAll { limit: usize },
     #[error("{file} needs more than {limit} bytes of memory to be read")]
     TooMuchMemory { file: String, limit: u64 },
     #[error("{file} takes more than {limit} s to be read")]
@@ -37,6 +39,7 @@ impl SourceError {
                 "leave out what the build does not need (.gitignore works), or raise the server's --max-manifest-bytes"
             }
             Self::TooManyValues { .. } => "a file of cargo's has far fewer: leave it out if it is none (.gitignore works)",
+            Self::TooManyValuesInAll { .. } => "leave out the manifests that the build does not need (.gitignore works)",
             Self::TooMuchMemory { .. } => {
                 "leave it out if the build does not need it (.gitignore works), or raise the server's --max-manifest-memory-bytes"
             }

@@ -2,7 +2,9 @@
 //!
 //! cargo decides by modification times what to compile again. So an unchanged file keeps its own, a changed or new one
 //! gets the time of now (never the archive's: cargo misses changed content under an old time), and a missing one is
-//! removed; where files come or go, whatever may embed them is compiled again ([`embedded`](super::embedded)). Only the server writes here; a build sees the tree read-only, so no link that a build made is ever followed.
+//! removed; where files come or go, whatever may embed them is compiled again ([`embedded`](super::embedded)). Only the
+//! server writes here; a build sees the tree read-only, or a layer of its own over it, so no link that a build made is ever
+//! followed.
 
 use std::{
     collections::BTreeSet,

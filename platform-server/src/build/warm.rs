@@ -53,7 +53,7 @@ impl Builder {
         let quiet = |_| {};
         let prepared = self.prepare(&meta, files.path(), BuildKind::Fast, &quiet, cancel).await?;
         let run = prepared.run(self, &meta);
-        let Some(Skeletons { all, .. }) = run.skeletons().await? else { return Ok(()) };
+        let Some(Skeletons { all, .. }) = run.skeletons(cancel).await? else { return Ok(()) };
         let skeleton: Arc<Skeleton> = Arc::new(all);
         // Whatever projects have compiled: nobody but they may start from that.
         if !run.is_shared(&skeleton, ChosenBy::Platform).await? {

@@ -14,20 +14,21 @@ use std::{
 use toml::Value;
 
 use super::{embedded, sources};
-use crate::sandbox::Layers;
+use crate::{remove::Trash, sandbox::Layers};
 
 /// The folders of the layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Written {
     upper: PathBuf,
     work: PathBuf,
+    trash: Trash,
 }
 
 impl Written {
     /// Beside a build tree.
-    pub(super) fn at(base: &Path) -> Self {
+    pub(super) fn at(base: &Path, trash: &Trash) -> Self {
         let folder = base.join("written");
-        Self { upper: folder.join("files"), work: folder.join("work") }
+        Self { upper: folder.join("files"), work: folder.join("work"), trash: trash.clone() }
     }
 
     /// The folder for it, and that it lies upon the tree.
@@ -43,7 +44,8 @@ impl Written {
         // The kernel leaves a folder in it that nobody may look into; root may all the same.
         let _ = fs::set_permissions(self.work.join("work"), fs::Permissions::from_mode(0o700));
         for folder in [&self.upper, &self.work] {
-            crate::remove::all(folder)?;
+            // A build may have left any number of files; nobody waits until they are removed.
+            self.trash.discard(folder)?;
             fs::create_dir_all(folder)?;
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
             chown(folder, uid, uid)?;

@@ -218,7 +218,7 @@ pub(crate) mod tests {
 
     /// Runs something as a user who may not do everything: on a thread of its own, as a thread has its own user. A test
     /// that runs as an ordinary user is one.
-    fn as_ordinary_user(folder: &Path, run: impl FnOnce() + Send + 'static) {
+    pub(crate) fn as_ordinary_user(folder: &Path, run: impl FnOnce() + Send + 'static) {
         const USER: u32 = 65_534;
         let root = rustix::process::geteuid().is_root();
         if root {

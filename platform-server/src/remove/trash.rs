@@ -74,11 +74,18 @@ impl Trash {
             drop(open_folder(CWD, path));
             moved = renameat(CWD, path, CWD, &aside);
         }
+        self.taken_out(path, aside, moved)
+    }
+
+    /// What a move out of its place has come to.
+    fn taken_out(&self, path: &Path, aside: PathBuf, moved: Result<(), Errno>) -> io::Result<()> {
         match moved {
             Ok(()) => {}
             // Or there is no trash; then it is removed where it is.
             Err(Errno::NOENT) if self.folder.is_dir() => return Ok(()),
             Err(Errno::NOENT) => return all(path),
+            // A move takes some space as well, and removing is what makes space.
+            Err(Errno::NOSPC | Errno::DQUOT) => return all(path),
             Err(error) => {
                 let error = io::Error::from(error);
                 return Err(io::Error::new(error.kind(), format!("{} cannot be thrown away: {error}", path.display())));
@@ -146,6 +153,22 @@ pub(crate) mod tests {
         trash.discard(&left).unwrap();
         assert!(!left.exists());
         eventually("the trash is emptied", || is_empty(&folder));
+    }
+
+    #[test]
+    fn on_a_full_disk_a_thing_is_removed_where_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let trash = Trash::emptied_aside(parent.path().join("trash")).unwrap();
+        let left = parent.path().join("folder");
+        let aside = parent.path().join("trash/aside");
+        for full in [Errno::NOSPC, Errno::DQUOT] {
+            nested(&left, 10);
+            trash.taken_out(&left, aside.clone(), Err(full)).unwrap();
+            assert!(!left.exists() && !aside.exists());
+        }
+        nested(&left, 10);
+        let error = trash.taken_out(&left, aside, Err(Errno::ROFS)).unwrap_err();
+        assert!(left.exists() && error.to_string().contains("folder cannot be thrown away"), "{error}");
     }
 
     #[test]

@@ -202,24 +202,26 @@ impl Sandbox {
         Ok(Ok(sandbox))
     }
 
-    /// Whether folders on the file system of `folder` can be seen upon others. Found out by trying.
-    pub(crate) async fn can_overlay(&self, folder: &Path, uid: Option<u32>) -> io::Result<Result<(), String>> {
+    /// Whether folders on the file system of `base`, an empty one, can be seen upon others. Found out by trying.
+    pub(crate) async fn can_overlay(&self, base: &Path, uid: Option<u32>) -> io::Result<Result<(), String>> {
         if !self.has_view() {
             return Ok(Err("there are no namespaces".to_owned()));
         }
-        let base = tempfile::Builder::new().prefix(".tmp-layers").tempdir_in(folder)?;
-        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| base.path().join(name));
-        for path in [&lower, &upper, &work] {
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| base.join(name));
+        for path in [&lower, &upper, &work, &lower.join("folder")] {
             std::fs::create_dir(path)?;
         }
         open_to_all(&lower)?;
+        open_to_all(&lower.join("folder"))?;
+        std::fs::write(lower.join("folder/inner"), "")?;
         std::fs::write(lower.join("below"), "")?;
         open_to_all(&lower.join("below"))?;
         open_to_all(&upper)?;
         let layers = Layers { lower: vec![lower], work: work.clone() };
         let mount = Mount { from: upper, to: "/build/target".into(), write: true, upon: Some(layers) };
-        // A build writes to what is below, makes links to it, and removes it.
-        let script = "set -e; cd /build/target; echo x >> below; ln below beside; touch new; mv new other; rm below";
+        // A build writes to what is below, makes links to it, removes it, and makes folders of its own in the place of others.
+        let script = "set -e; cd /build/target; echo x >> below; ln below beside; touch new; mv new other; rm below; \
+                      rm -r folder; mkdir folder; test ! -e folder/inner; touch folder/inner";
         let tried = self.try_out(vec![mount], ["/bin/sh", "-c", script], uid).await;
         // What the kernel made in there is closed even to its owner.
         drop(open_to_all(&work.join("work")));

@@ -104,7 +104,7 @@ async fn a_set_that_a_project_lies_upon_stays_until_the_project_goes() {
     // Its last use is that of the project.
     let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
     File::options().write(true).open(set.join("used")).unwrap().set_modified(long_ago).unwrap();
-    let listed = folders.list().unwrap();
+    let listed = folders.list(Closed::Leave).unwrap();
     assert_eq!(listed.iter().map(|folder| folder.project).collect::<Vec<_>>(), [Some(1), None]);
     assert_eq!(listed[0].used, listed[1].used);
     let small = BuildFolders { max_bytes: 1, ..folders.clone() };
@@ -141,6 +141,27 @@ async fn a_hundred_projects_upon_a_set_take_what_one_takes() {
     for project in 1..=100 {
         folders.open(project, None).await.unwrap().take(&set, None).unwrap();
     }
-    let bytes: u64 = folders.list().unwrap().iter().map(|folder| folder.bytes).sum();
+    let bytes: u64 = folders.list(Closed::Leave).unwrap().iter().map(|folder| folder.bytes).sum();
     assert!((size as u64..size as u64 * 2).contains(&bytes), "{bytes}");
+}
+
+#[tokio::test]
+async fn a_project_with_many_profiles_lies_upon_a_few_sets() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = folders(root.path(), u64::MAX).in_layers(true);
+    let project = folders.open(1, None).await.unwrap();
+    for number in 0..40 {
+        let profile = format!("profile{number}");
+        let set = root.path().join(format!("dependencies-project-{profile}-{number:0>32}"));
+        fs::create_dir_all(shared::units(&set).join(&profile)).unwrap();
+        shared::used(&set).unwrap();
+        assert!(project.is_new(&profile).unwrap());
+        project.take(&set, None).unwrap();
+        assert!(!project.is_new(&profile).unwrap());
+        let layers = project.layers().unwrap();
+        assert!(layers.len() <= MOST_SETS && layers.contains(&shared::units(&set)), "{layers:?}");
+        fs::create_dir(project.target.join(&profile)).unwrap();
+    }
+    // What was compiled upon the sets that are not below any more is gone with them.
+    assert_eq!(fs::read_dir(&project.target).unwrap().count(), project.layers().unwrap().len());
 }

@@ -29,6 +29,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || a >= 240
         // Shared by the customers of one provider.
         || (a == 100 && (64..128).contains(&b))
+        // Public by its form, but the host's own in Azure: it gives virtual machines what is only theirs.
+        || address == Ipv4Addr::new(168, 63, 129, 16)
         // Of protocols, and of measurements within a network.
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (b == 18 || b == 19));
@@ -135,6 +137,8 @@ mod tests {
             "169.254.169.254",
             "100.64.0.1",
             "100.127.255.255",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
             "192.0.0.1",
             "198.18.0.1",
             "198.19.255.255",
@@ -163,6 +167,7 @@ mod tests {
             "1.1.1.1",
             "100.63.255.255",
             "100.128.0.1",
+            "168.63.129.17",
             "172.15.0.1",
             "172.32.0.1",
             "192.0.1.1",

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use address::{AllowedHost, AllowedHosts};
-pub(super) use upstream::Upstreams;
+pub(crate) use upstream::Upstreams;
 
 /// Longest wait for a connection to one address.
 const CONNECT: Duration = Duration::from_secs(15);

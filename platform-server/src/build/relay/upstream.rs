@@ -1,6 +1,6 @@
 //! The proxies that the server's own environment names: a fetch goes through them as everything else on the machine does.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
@@ -27,13 +27,18 @@ const MAX_HEAD: usize = 16 * 1024;
 const PORT: u16 = 1080;
 
 /// The proxy for each scheme, and what needs none.
-#[derive(Debug)]
-pub(crate) struct Upstreams(Matcher);
+#[derive(Debug, Clone)]
+pub(crate) struct Upstreams(Arc<Matcher>);
 
 /// A proxy of a kind that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("fetches cannot go through the proxy at {0}: only http:// proxies are spoken to")]
-pub(crate) struct UnknownProxy(String);
+#[error(
+    "the variable {variable} names a {scheme}:// proxy, and fetches go through http:// proxies only: no dependencies can be fetched. Set CARGO_HTTP_PROXY to an http:// proxy, which goes before the other variables, or unset {variable} for the server"
+)]
+pub(crate) struct UnknownProxy {
+    variable: &'static str,
+    scheme: String,
+}
 
 /// One proxy, spoken to in HTTP.
 #[derive(Debug)]
@@ -47,23 +52,24 @@ pub(super) struct Upstream {
 impl Upstreams {
     /// As curl reads the variables, and cargo its own, which goes before them.
     pub(crate) fn of(variable: impl Fn(&str) -> Option<String>) -> Result<Self, UnknownProxy> {
-        let first = |names: &[&str]| names.iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));
-        let all = first(&["CARGO_HTTP_PROXY"]);
-        let or_all = |names| all.clone().or_else(|| first(names)).unwrap_or_default();
-        let matcher = Matcher::builder()
-            .http(or_all(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]))
-            .https(or_all(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]))
-            .no(first(&["no_proxy", "NO_PROXY"]).unwrap_or_default())
-            .build();
+        let first = |names: &[&'static str]| {
+            let value = |name: &&'static str| Some((*name, variable(name).filter(|value| !value.is_empty())?));
+            names.iter().find_map(value).unwrap_or_default()
+        };
+        let (http, http_proxy) = first(&["CARGO_HTTP_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]);
+        let (https, https_proxy) = first(&["CARGO_HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+        let (_, no_proxy) = first(&["no_proxy", "NO_PROXY"]);
+        let matcher = Matcher::builder().http(http_proxy).https(https_proxy).no(no_proxy).build();
         // Any name shows which proxies there are.
-        for url in ["http://host.invalid", "https://host.invalid"] {
+        for (variable, url) in [(http, "http://host.invalid"), (https, "https://host.invalid")] {
             if let Some(proxy) =
                 matcher.intercept(&Uri::from_static(url)).filter(|proxy| proxy.uri().scheme_str() != Some("http"))
             {
-                return Err(UnknownProxy(proxy.uri().to_string()));
+                let scheme = proxy.uri().scheme_str().unwrap_or_default().to_owned();
+                return Err(UnknownProxy { variable, scheme });
             }
         }
-        Ok(Self(matcher))
+        Ok(Self(Arc::new(matcher)))
     }
 
     /// As the server's own environment says.
@@ -164,9 +170,12 @@ mod tests {
         assert!(of(&[]).unwrap().of_host("https", "crates.io").is_none());
         let own = of(&[("CARGO_HTTP_PROXY", "http://mine:1"), ("https_proxy", "http://other:2")]).unwrap();
         assert_eq!(own.of_host("https", "crates.io").unwrap().host, "mine");
-        for (name, url) in [("ALL_PROXY", "socks5://localhost:1080"), ("https_proxy", "https://proxy:443")] {
+        for (name, url) in [("ALL_PROXY", "socks5://user:secret@localhost:1080"), ("https_proxy", "https://proxy:443")] {
             let error = of(&[(name, url)]).unwrap_err().to_string();
-            assert!(error.contains(url.split("://").next().unwrap()), "{error}");
+            let scheme = url.split("://").next().unwrap();
+            assert!(error.contains(&format!("{name} names a {scheme}:// proxy")), "{error}");
+            assert!(!error.contains("secret") && !error.contains("localhost"), "{error}");
+            assert!(of(&[("CARGO_HTTP_PROXY", "http://proxy:3128"), (name, url)]).is_ok(), "cargo's own goes before it");
         }
     }
 }

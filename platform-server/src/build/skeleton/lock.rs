@@ -1,6 +1,6 @@
 //! The lockfile of a skeleton: what an app's lockfile says of packages, written anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use toml::{Table, Value};
 
@@ -113,15 +113,19 @@ fn pinned(package: &Entry<'_>) -> Option<String> {
 
 /// What the app depends on of what was sent.
 fn libraries(all: &[Entry<'_>], app: &str) -> BTreeSet<String> {
+    let mut named: HashMap<&str, Vec<&Entry<'_>>> = HashMap::new();
+    for package in all {
+        named.entry(package.name).or_default().push(package);
+    }
     let (mut reached, mut next) = (BTreeSet::new(), vec![app]);
     while let Some(name) = next.pop() {
-        for package in all.iter().filter(|package| package.name == name) {
+        for package in named.get(name).into_iter().flatten() {
             // By the name alone too many are found rather than too few.
             let dependencies = package.dependencies.iter().filter_map(|dependency| dependency.split(' ').next());
             next.extend(dependencies.filter(|name| reached.insert((*name).to_owned())));
         }
     }
-    let sent = |name: &String| all.iter().any(|package| package.name == name && package.source.is_none());
+    let sent = |name: &String| named.get(name.as_str()).is_some_and(|all| all.iter().any(|package| package.source.is_none()));
     reached.into_iter().filter(|name| name != app && sent(name)).collect()
 }
 

@@ -44,6 +44,8 @@ const DEPENDENCY: [&str; 13] = [
     "features",
     "workspace",
 ];
+/// Of a manifest, besides its dependencies: what is looked at here and in the skeleton.
+const READ: [&str; 8] = ["package", "workspace", "lib", "target", "features", "profile", "patch", "replace"];
 const DEPENDENCIES: [&str; 5] =
     ["dependencies", "dev-dependencies", "dev_dependencies", "build-dependencies", "build_dependencies"];
 /// Of a profile, besides the profiles in it.
@@ -228,6 +230,17 @@ impl Manifests<'_> {
         // Without a slash at its end, where nothing was to be added.
         moved.map_or_else(|| folder.to_path_buf(), |moved| moved.components().collect())
     }
+}
+
+/// What is looked at of a manifest. All of a project's are kept at the same time, so the rest is not.
+pub(super) fn read(mut manifest: Table) -> Table {
+    manifest.retain(|key, _| READ.contains(&key) || DEPENDENCIES.contains(&key));
+    for section in ["package", "workspace"] {
+        if let Some(section) = manifest.get_mut(section).and_then(Value::as_table_mut) {
+            section.remove("metadata");
+        }
+    }
+    manifest
 }
 
 /// Whether the paths that a workspace's root names stay below it.

@@ -257,3 +257,41 @@ fn what_was_not_compared_is_newer_than_what_was_compiled() {
         assert!(modified(file) + Duration::from_secs(1) > before, "{file}");
     }
 }
+
+#[test]
+fn the_files_of_a_library_are_found_in_a_tree_of_any_size() {
+    let mut files = Files::default();
+    let mut libraries = BTreeSet::new();
+    // One library in the other, and many packages and files around and in them.
+    let mut folder = PathBuf::new();
+    for depth in 0..60 {
+        folder.push("in");
+        files.packages.insert(format!("library{depth}"), vec![folder.clone()]);
+        libraries.insert(folder.clone());
+        for number in 0..300 {
+            let package = folder.join(format!("other{number}"));
+            files.all.extend([package.join("src/lib.rs"), package.join("Cargo.toml")]);
+            files.packages.insert(format!("other{depth}-{number}"), vec![package]);
+            files.all.insert(folder.join(format!("assets/{number}")));
+        }
+    }
+    let begun = std::time::Instant::now();
+    let found: BTreeSet<&PathBuf> = files.of_packages(&libraries).into_iter().collect();
+    assert_eq!(found.len(), 60 * 300);
+    assert!(found.iter().all(|file| file.parent().unwrap().ends_with("in/assets")));
+    // File by file and package by package it would be an hour.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(files.of_packages(&BTreeSet::new()).is_empty());
+}
+
+#[test]
+fn of_a_manifest_only_what_is_looked_at_is_kept() {
+    let tree = tempfile::tempdir().unwrap();
+    let more = "[x]\ny = 1\n[package.metadata]\na = 1\n[workspace]\nmetadata.a = 1\nresolver = \"3\"\n";
+    fs::write(tree.path().join("Cargo.toml"), format!("{MANIFEST}{more}")).unwrap();
+    let mut files = Files::default();
+    assert!(files.collect(tree.path(), Path::new("")).unwrap());
+    let kept = files.manifests[Path::new("")].to_string();
+    assert!(kept.contains("resolver") && kept.contains("[dependencies]") && kept.contains("version"), "{kept}");
+    assert!(!kept.contains("metadata") && !kept.contains('x'), "{kept}");
+}
