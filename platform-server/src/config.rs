@@ -192,11 +192,11 @@ pub(crate) struct Limits {
     /// Connections that the proxy serves at the same time, and requests to all apps; the longest idle one is closed for a new one
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) max_connections: usize,
-    /// Connections to the proxy of one client: an IPv4 address, or a /64 of IPv6; a trusted proxy is not limited
+    /// Connections to the proxy, and requests at the same time, of one client: an IPv4 address, or a /64 of IPv6; a trusted proxy is not limited
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub(crate) max_connections_per_client: usize,
     /// Requests and open streams of one app at the same time; more get 503
-    #[arg(long, value_name = "N", default_value_t = 2048)]
+    #[arg(long, value_name = "N", default_value_t = 1536)]
     pub(crate) max_requests_per_app: usize,
     /// Connections that the API serves at the same time
     #[arg(long, value_name = "N", default_value_t = 256)]

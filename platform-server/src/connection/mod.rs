@@ -55,7 +55,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// Tells a client that has too many connections. There is no request yet, so this is all that can be said.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nx-shuttle-proxy: too-many-connections\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\nretry-after: 5\r\n\r\n\
-    503: Too many connections\n\nThis address has too many connections, and a request is under way in each.\n";
+    503: Too many connections\n\nThis address has too many connections and requests under way.\n";
 
 /// The limits of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,8 @@ pub(crate) struct Config {
     pub(crate) what: &'static str,
     /// Connections at one time; when all are busy, more wait in the kernel's queue. Default: 4096.
     pub(crate) max_connections: usize,
-    /// Connections of one client at one time: of an IPv4 address, or of a /64 of IPv6. Default: 1024.
+    /// Connections of one client at one time: of an IPv4 address, or of a /64 of IPv6. Of the requests in an HTTP/2
+    /// connection, each but the first counts as another one. Default: 1024.
     pub(crate) max_connections_per_client: usize,
     /// Proxies of the owner's: each speaks for many clients, and is believed in what it says of them. Default: none.
     pub(crate) trusted_proxies: Vec<IpNet>,

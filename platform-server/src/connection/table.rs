@@ -11,7 +11,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     Config,
-    watch::{Busy, Connection},
+    watch::{Busy, Connection, Share},
 };
 
 /// Whose connections are counted together: an address of IPv4, a /64 of IPv6, which is what one customer is given.
@@ -49,7 +49,7 @@ pub(super) struct Table {
 struct Places {
     next: u64,
     taken: HashMap<u64, (Option<Client>, Arc<Connection>)>,
-    of_client: HashMap<Client, usize>,
+    of_client: HashMap<Client, Arc<Share>>,
 }
 
 /// A place, until it is dropped.
@@ -93,8 +93,11 @@ impl Table {
         let mut places = self.lock();
         let full = places.taken.len() >= self.max;
         // The client's own limit comes first, so that nobody else's connection is closed for one that has too many.
-        let has = client.and_then(|client| places.of_client.get(&client)).copied().unwrap_or(0);
-        if has >= self.max_per_client {
+        let share = client.map(|client| match places.of_client.get(&client) {
+            Some(share) => share.clone(),
+            None => Share::new(self.max_per_client),
+        });
+        if share.as_ref().is_some_and(|share| share.is_used_up()) {
             let closing = full && places.is_one_leaving(client);
             if !closing && !places.close_longest_idle(client) {
                 return Err(NoPlace::OfClient);
@@ -106,11 +109,12 @@ impl Table {
         if full {
             return Err(NoPlace::Full);
         }
-        if let Some(client) = client {
-            *places.of_client.entry(client).or_insert(0) += 1;
+        if let (Some(client), Some(share)) = (client, &share) {
+            share.connects();
+            places.of_client.entry(client).or_insert_with(|| share.clone());
         }
         places.next += 1;
-        let (number, connection) = (places.next, Arc::new(Connection::new()));
+        let (number, connection) = (places.next, Arc::new(Connection::new(share)));
         places.taken.insert(number, (client, connection.clone()));
         drop(places);
         Ok(Place { table: self.clone(), number, connection })
@@ -129,6 +133,11 @@ impl Table {
 }
 
 impl Place {
+    /// How many requests one client may have at one time, if this one has more.
+    pub(crate) fn has_too_many(&self) -> Option<usize> {
+        self.connection.has_too_many()
+    }
+
     /// The connection carries another protocol from now on, for as long as what is returned lives.
     pub(crate) fn becomes_tunnel(&self) -> Busy {
         self.connection.becomes_tunnel();
@@ -160,12 +169,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.table.lock();
         if let Some((Some(client), _)) = places.taken.remove(&self.number)
-            && let Some(count) = places.of_client.get_mut(&client)
+            && places.of_client.get(&client).is_some_and(|share| share.disconnects())
         {
-            *count -= 1;
-            if *count == 0 {
-                places.of_client.remove(&client);
-            }
+            places.of_client.remove(&client);
         }
         drop(places);
         self.table.freed.notify_waiters();
@@ -261,6 +267,26 @@ mod tests {
             assert_eq!(take(&table, "198.51.100.1").err(), Some(NoPlace::Closing));
             assert!(gave_way(&mine[0]) && !gave_way(&mine[1]) && !gave_way(&other));
         }
+    }
+
+    #[test]
+    fn requests_of_http_2_count_as_connections_do() {
+        let table = table(100, 4);
+        let places = [take(&table, "198.51.100.1").unwrap(), take(&table, "198.51.100.1").unwrap()];
+        let enter = |at: usize| places[at].connection.enter(true);
+        let mut busy = vec![enter(0), enter(0), enter(0), enter(1)];
+        assert_eq!(places[1].has_too_many(), None);
+        assert_eq!(take(&table, "198.51.100.1").err(), Some(NoPlace::OfClient));
+        busy.push(enter(1));
+        assert!(places.iter().all(|place| place.has_too_many() == Some(4)));
+        let other = take(&table, "198.51.100.2").unwrap();
+        let proxy = take(&table, "192.0.2.7").unwrap();
+        let _many: Vec<_> = (0..10).map(|_| proxy.connection.enter(true)).collect();
+        assert_eq!((other.has_too_many(), proxy.has_too_many()), (None, None));
+        // In whatever order they end.
+        drop(busy);
+        let _three = take(&table, "198.51.100.1").unwrap();
+        take(&table, "198.51.100.1").unwrap();
     }
 
     #[test]

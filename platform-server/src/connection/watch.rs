@@ -19,9 +19,43 @@ const STALL_OF_HTTP_2: u32 = 4;
 /// How long a new connection is left alone, where another one can be closed.
 const YOUTH: Duration = Duration::from_secs(1);
 
+/// What one client has. Everything that one client may have many of is counted here, however it is spread over connections.
+#[derive(Debug)]
+pub(super) struct Share {
+    most: usize,
+    connections: AtomicUsize,
+    /// Requests of HTTP/2 beyond the first one of each connection.
+    more_requests: AtomicUsize,
+}
+
+impl Share {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, connections: AtomicUsize::new(0), more_requests: AtomicUsize::new(0) })
+    }
+
+    fn taken(&self) -> usize {
+        self.connections.load(Ordering::Relaxed) + self.more_requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_used_up(&self) -> bool {
+        self.taken() >= self.most
+    }
+
+    pub(super) fn connects(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says whether that was the last connection.
+    pub(super) fn disconnects(&self) -> bool {
+        self.connections.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+}
+
 /// One connection of a client's. All of it is counters, so that a request costs no allocation and no lock.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Of its client, unless that speaks for many.
+    share: Option<Arc<Share>>,
     began: Instant,
     /// Requests under way, up to the end of their answers. A tunnel is one.
     requests: AtomicUsize,
@@ -57,8 +91,9 @@ pub(super) enum Verdict {
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(share: Option<Arc<Share>>) -> Self {
         Self {
+            share,
             began: Instant::now(),
             requests: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -100,6 +135,11 @@ impl Connection {
         self.cut.load(Ordering::Relaxed)
     }
 
+    /// How many requests its client may have at one time, if it has more, this one included.
+    pub(super) fn has_too_many(&self) -> Option<usize> {
+        self.share.as_ref().filter(|share| share.taken() > share.most).map(|share| share.most)
+    }
+
     pub(super) fn becomes_tunnel(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
     }
@@ -120,7 +160,11 @@ impl Connection {
             self.spoke.store(true, Ordering::Relaxed);
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        self.requests.fetch_add(1, Ordering::AcqRel);
+        if self.requests.fetch_add(1, Ordering::AcqRel) > 0
+            && let Some(share) = &self.share
+        {
+            share.more_requests.fetch_add(1, Ordering::Relaxed);
+        }
         Busy { connection: self.clone(), waits: true }
     }
 
@@ -214,6 +258,10 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.waits_for_client();
         self.connection.moves();
-        self.connection.requests.fetch_sub(1, Ordering::AcqRel);
+        if self.connection.requests.fetch_sub(1, Ordering::AcqRel) > 1
+            && let Some(share) = &self.connection.share
+        {
+            share.more_requests.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

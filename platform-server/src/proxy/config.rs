@@ -17,7 +17,8 @@ pub struct ProxyConfig {
     pub connect_timeout: Duration,
     /// How long an app may take to begin its response, from the last piece of the request's body on. Default: 120 s.
     pub response_timeout: Duration,
-    /// Requests and tunnels at one time to one instance. Default: 2048.
+    /// Requests and tunnels at one time to one instance. Less than half of those of all, so that two apps do
+    /// not shut out the others. Default: 1536.
     pub max_requests_per_app: usize,
     /// Idle connections that are kept for one instance. Default: 128.
     pub max_idle: usize,
@@ -38,7 +39,7 @@ impl ProxyConfig {
             hold_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(120),
-            max_requests_per_app: 2048,
+            max_requests_per_app: 1536,
             max_idle: 128,
             max_idle_of_all: 1024,
             idle_timeout: Duration::from_secs(4),

@@ -52,6 +52,9 @@ impl Forwarder {
         let upgrade = headers::wanted_upgrade(request.version(), request.headers())
             .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
         let (parts, body) = request.into_parts();
+        if let Some(limit) = self.place.has_too_many() {
+            return Page::TooMany { limit }.answer(&parts.headers);
+        }
         if parts.method == Method::CONNECT {
             return Page::NoTunnels.answer(&parts.headers);
         }

@@ -62,6 +62,10 @@ pub(super) enum Page<'a> {
         project: &'a str,
         limit: usize,
     },
+    /// The client has as many requests as one may have.
+    TooMany {
+        limit: usize,
+    },
     /// All apps together have as many requests as the server takes.
     Full {
         limit: usize,
@@ -212,6 +216,14 @@ impl Page<'_> {
                     look(project),
                 ],
             ),
+            Self::TooMany { limit } => of(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too-many-connections",
+                "Too many requests",
+                &[format!(
+                    "This address has {limit} requests and connections already, as many as one may have. The server's owner can raise `--max-connections-per-client`."
+                )],
+            ),
             Self::Full { limit } => of(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
@@ -291,7 +303,7 @@ mod tests {
             Page::Unreachable { project },
             Page::Broken { project },
             Page::TooSlow { project, limit: Duration::from_secs(120) },
-            Page::Busy { project, limit: 2048 },
+            Page::Busy { project, limit: 1536 },
         ] {
             let plain = page.text().plain();
             assert!(plain.contains("`my-app`") && plain.contains("cargo shuttle logs"), "{plain}");

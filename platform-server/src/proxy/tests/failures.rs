@@ -241,6 +241,31 @@ async fn all_apps_together_get_as_many_requests_as_there_may_be_connections() {
 }
 
 #[tokio::test]
+async fn one_client_does_not_take_all_requests_over_http_2() {
+    let proxy = TestProxy::start_with(|config| config.clients.max_connections_per_client = 2).await;
+    let target = Target::new(TargetState::Starting);
+    proxy.route(&target);
+    let stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let ask = || sender.clone().send_request(Request::get("http://app.localhost/").body(full("")).unwrap());
+    let held = [tokio::spawn(ask()), tokio::spawn(ask())];
+    until("the requests are not held", || target.in_flight() >= 2).await;
+    let answer = ask().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-shuttle-proxy"].to_str().unwrap()), (503, "too-many-connections"));
+    // Another address has its own.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(proxy.address).await.unwrap();
+    other.write_all(GET.as_bytes()).await.unwrap();
+    until("the other client's request is not held", || target.in_flight() >= 3).await;
+    target.set(TargetState::Down);
+    for held in held {
+        assert_eq!(held.await.unwrap().unwrap().status(), 502);
+    }
+}
+
+#[tokio::test]
 async fn stopping_finishes_what_is_in_flight_and_takes_nothing_new() {
     let mut proxy = TestProxy::start().await;
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
