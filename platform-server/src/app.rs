@@ -387,7 +387,6 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         under_way: UnderWay::new(stop.clone()),
         taken_up: TakenUp::new(db.clone()),
         rebuilt: Rebuilt::default(),
-        archive_limits: archive_limits.clone(),
         unreadable: AtomicUsize::new(0),
         reserve,
         idle: IdleWork::default(),

@@ -29,7 +29,7 @@ mod uids;
 mod usage;
 mod vault;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -55,10 +55,16 @@ fn main() -> ExitCode {
         config::Command::Serve(serve) => runtime.block_on(app::run(*serve)),
         config::Command::Cache(cache) => runtime.block_on(cache::run(cache)),
     };
+    leave(runtime);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string(), error.hint().as_deref()),
     }
+}
+
+/// Ends the runtime, and waits only a moment for threads that a slow disk holds up: all that had to be waited for has been.
+fn leave(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
 fn fail(message: &str, hint: Option<&str>) -> ExitCode {
@@ -68,4 +74,28 @@ fn fail(message: &str, hint: Option<&str>) -> ExitCode {
         let _ = writeln!(stderr, "hint: {hint}");
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_thread_that_the_disk_holds_up_does_not_hold_up_the_end() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (never, waits) = mpsc::channel::<()>();
+        let (begins, begun) = mpsc::channel();
+        runtime.spawn_blocking(move || {
+            begins.send(()).unwrap();
+            waits.recv()
+        });
+        begun.recv().unwrap();
+        let (ends, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            super::leave(runtime);
+            ends.send(()).unwrap();
+        });
+        ended.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
+        drop(never);
+    }
 }

@@ -25,7 +25,6 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
-    archive::ArchiveLimits,
     build::{BuildError, Builder},
     db::{Db, DbError, NewDeployment},
     locks::Locks,
@@ -46,7 +45,6 @@ pub(crate) struct Driver {
     pub(crate) under_way: UnderWay,
     pub(crate) taken_up: TakenUp,
     pub(crate) rebuilt: Rebuilt,
-    pub(crate) archive_limits: ArchiveLimits,
     /// How many deployments could not be read at the start.
     pub(crate) unreadable: AtomicUsize,
     pub(crate) reserve: Reserve,
@@ -77,10 +75,12 @@ impl Driver {
     /// Takes up what an earlier server left, then builds what is queued, until the server stops.
     pub(crate) async fn run(self: Arc<Self>, task: QueueTask) {
         let builds = self.builder.limits.builds();
-        let (builder, superseder) = (Arc::clone(&self), Arc::clone(&self));
+        let (builder, superseder, driver) = (Arc::clone(&self), Arc::clone(&self), Arc::clone(&self));
         let build = move |queued| Arc::clone(&builder).build(queued);
         let supersede = move |queued, by| Arc::clone(&superseder).supersede(queued, by);
-        task.run(builds, self.events.clone(), self.stop.clone(), build, supersede).await;
+        // It served until its artifact was lost, and is what the project has, should the newer one fail.
+        let stays = move |queued: &Queued| driver.instances.is_routed(&queued.meta);
+        task.run(builds, self.events.clone(), self.stop.clone(), build, supersede, stays).await;
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -98,10 +98,14 @@ impl Driver {
             };
             self.restore_files(deployment.meta(), power_lost).await;
             match deployment {
-                Deployment::Queued(queued) => self.enqueue(queued),
+                Deployment::Queued(queued) => {
+                    self.begin(&queued.meta.id);
+                    self.queue.push(queued);
+                }
                 Deployment::Built(mut built) => {
                     if self.is_whole(&mut built, power_lost).await || !self.rebuild(State::Built, &built).await {
-                        self.spawn_activation(built);
+                        let cancel = self.begin(&built.meta.id);
+                        self.spawn_activation(built, cancel);
                     }
                 }
                 Deployment::Loaded(loaded) => {
@@ -111,13 +115,15 @@ impl Driver {
                     match self.store(State::Loaded, Deployment::Built(built.clone())).await {
                         Ok(()) => {
                             if self.is_whole(&mut built, power_lost).await || !self.rebuild(State::Built, &built).await {
-                                self.spawn_activation(built);
+                                let cancel = self.begin(&built.meta.id);
+                                self.spawn_activation(built, cancel);
                             }
                         }
-                        Err(error) => self.not_stored(&built.meta.id, &error),
+                        Err(error) => self.not_stored(&built.meta, &error),
                     }
                 }
                 Deployment::Deployed(Deployed { mut built }) => {
+                    self.instances.expect(&built);
                     if self.is_whole(&mut built, power_lost).await || !self.rebuild(State::Deployed, &built).await {
                         self.instances.wake(built);
                     }
@@ -158,14 +164,16 @@ impl Driver {
     /// Stores a deployment whose files are in place, and queues it.
     pub(crate) async fn submit(&self, new: NewDeployment) -> Result<Deployment, DbError> {
         let queued = self.db.create_deployment(new).await?;
+        self.begin(&queued.meta.id);
         self.events.append(&queued.meta.id, &Event::State { state: State::Queued });
-        self.enqueue(queued.clone());
+        self.queue.push(queued.clone());
         Ok(Deployment::Queued(queued))
     }
 
-    pub(super) fn enqueue(&self, queued: Queued) {
-        self.under_way.begin(&queued.meta.id);
-        self.queue.push(queued);
+    /// A deployment is not at rest: its events are told from now on, and the token ends the work on it.
+    pub(super) fn begin(&self, id: &str) -> CancellationToken {
+        self.events.begin(id);
+        self.under_way.begin(id)
     }
 
     /// Deletes a project: its deployments stop and answer no more; its data stays. `None` where there is none.
@@ -182,7 +190,7 @@ impl Driver {
         self.idle.end_of(project.id);
         // A start that was under way sees that it was deleted; after it, nothing sets the route again.
         let _alone = self.swaps.lock(project.id).await;
-        self.instances.remove(project.id).await;
+        self.instances.remove(project.id, &project.name).await;
         self.launcher.provisioner.redis.stop_project(project.id).await;
         self.launcher.logs.end(&project.name);
         self.sweep();
@@ -222,12 +230,13 @@ impl Driver {
             Some(Deployment::Loaded(loaded)) => (State::Loaded, loaded.unloaded().failed(failure.clone())),
             _ => return Ok(false),
         };
-        let token = self.under_way.token(id);
+        let (token, meta) = (self.under_way.token(id), failed.meta.clone());
         // Only then is its work ended: should it come to rest meanwhile, it has not been cancelled.
         match self.store(from, Deployment::Error(failed)).await {
             Err(DbError::Changed) => return Ok(false),
             other => other?,
         }
+        self.instances.is_down(&meta);
         self.events.append(id, &Event::State { state: State::Error });
         self.finish(id, Outcome::Failed { failure });
         if let Some(token) = token {
@@ -261,7 +270,7 @@ impl Driver {
             Ok((artifact, manifest)) => {
                 let built = queued.built(artifact, manifest);
                 if self.change(State::Queued, Deployment::Built(built.clone())).await.is_ok() {
-                    self.spawn_activation(built);
+                    self.spawn_activation(built, cancel);
                 }
             }
             // Deleted, which has been told; or the server stops, and it is built after its next start.
@@ -287,7 +296,7 @@ impl Driver {
                 false
             }
             Err(error) => {
-                self.not_stored(&meta.id, &error);
+                self.not_stored(meta, &error);
                 false
             }
         }
@@ -302,8 +311,7 @@ impl Driver {
         });
     }
 
-    fn spawn_activation(self: &Arc<Self>, built: Built) {
-        let cancel = self.under_way.begin(&built.meta.id);
+    fn spawn_activation(self: &Arc<Self>, built: Built, cancel: CancellationToken) {
         let driver = Arc::clone(self);
         self.tasks.spawn(async move {
             let _alone = driver.swaps.lock(built.meta.project_id).await;
@@ -384,28 +392,27 @@ impl Driver {
     /// Stores a failure and tells it. What served before still serves.
     async fn fail(&self, from: State, to: Deployment) {
         let Deployment::Error(failed) = &to else { return };
-        let (id, failure) = (failed.meta.id.clone(), failed.failure.clone());
-        tracing::info!(deployment = id, reason = failure.message, "a deployment failed");
-        self.taken_up.end(failed.meta.seq);
-        if self.rebuilt.has(failed.meta.seq) {
-            self.instances.is_down(&failed.meta.project);
-        }
+        let (meta, failure) = (failed.meta.clone(), failed.failure.clone());
+        tracing::info!(deployment = meta.id, reason = failure.message, "a deployment failed");
+        self.taken_up.end(meta.seq);
         if self.change(from, to).await.is_ok() {
-            self.finish(&id, Outcome::Failed { failure });
+            // It may be what served, and was built again.
+            self.instances.is_down(&meta);
+            self.finish(&meta.id, Outcome::Failed { failure });
         }
     }
 
     /// Commits a change, then tells it.
     async fn change(&self, from: State, to: Deployment) -> Result<(), Gone> {
-        let (id, state) = (to.meta().id.clone(), to.state());
+        let (meta, state) = (to.meta().clone(), to.state());
         match self.store(from, to).await {
             Ok(()) => {
-                self.events.append(&id, &Event::State { state });
+                self.events.append(&meta.id, &Event::State { state });
                 Ok(())
             }
             Err(DbError::Changed) => Err(Gone),
             Err(error) => {
-                self.not_stored(&id, &error);
+                self.not_stored(&meta, &error);
                 Err(Gone)
             }
         }
@@ -413,20 +420,22 @@ impl Driver {
 
     fn lost(&self, built: &Built, error: &DbError) -> Gone {
         if !matches!(error, DbError::Changed) {
-            self.not_stored(&built.meta.id, error);
+            self.not_stored(&built.meta, error);
         }
         Gone
     }
 
     /// The database cannot be written. The deployment stays where it was and is taken up at the next start; a client
     /// that follows it must not wait until then.
-    fn not_stored(&self, id: &str, error: &DbError) {
+    fn not_stored(&self, meta: &Meta, error: &DbError) {
+        let id = &meta.id;
         tracing::error!(deployment = id, %error, "a change of state could not be stored");
         let hint = if error.is_disk_full() { "the server's disk is full: free some space" } else { "the server's log has more" };
         let message = format!("the server could not store the deployment's state: {error}");
         let hint = format!("{hint}; the deployment is taken up again when the server is restarted");
         let failure = failure(FailureKind::Internal, message, Some(hint));
-        self.not_stored.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), failure.clone());
+        self.not_stored.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), failure.clone());
+        self.instances.is_down(meta);
         self.finish(id, Outcome::Failed { failure });
     }
 

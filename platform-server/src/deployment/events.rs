@@ -34,9 +34,11 @@ pub(crate) struct EventStore {
     queue: mpsc::Sender<Job>,
 }
 
-/// Of a deployment whose last event has not been told.
+/// Of a deployment whose last event has not been told, or that somebody follows.
 #[derive(Debug, Clone, Default)]
 struct Told {
+    /// Whether events may come. Else only a follower waits for them.
+    begun: bool,
     /// Changes with each line that is written; closed after the last one.
     written: watch::Sender<()>,
     /// Bytes of output on their way to the file.
@@ -63,12 +65,21 @@ impl EventStore {
         Ok(Self { folder, told: Arc::default(), queue })
     }
 
-    /// Appends an event. What cannot be written is lost to followers and said in the server's log: an event is a
+    /// A deployment's events are told from now on, until its last one.
+    pub(crate) fn begin(&self, id: &str) {
+        self.lock().entry(id.to_owned()).or_default().begun = true;
+    }
+
+    /// Appends an event; what is told after the last one (by a build that has not ended yet) is left out: nobody waits for it, and
+    /// nothing would end it. What cannot be written is lost to followers and said in the server's log: an event is a
     /// report, and the deployment must not fail for it.
     pub(crate) fn append(&self, id: &str, event: &Event) {
         let last = matches!(event, Event::Finished { .. });
         let mut all = self.lock();
-        let told = if last { all.remove(id).unwrap_or_default() } else { all.entry(id.to_owned()).or_default().clone() };
+        let Some(told) = all.get(id).filter(|told| told.begun).cloned() else { return };
+        if last {
+            all.remove(id);
+        }
         let size = size(event);
         // More than the file may have would only be left out when it is written.
         if told.pending.fetch_add(size, Ordering::Relaxed) > MAX_OUTPUT && size > 0 {
@@ -108,9 +119,13 @@ impl EventStore {
         self.lock().entry(id.to_owned()).or_default().written.subscribe()
     }
 
-    /// Its last event is written. A follower that came after that was told has waited for one more.
+    /// Its last event is written. A follower that came after that was told has waited for one more. Where the deployment has begun
+    /// anew, that was the last one of before.
     fn forget(&self, id: &str) {
-        self.lock().remove(id);
+        let mut all = self.lock();
+        if all.get(id).is_some_and(|told| !told.begun) {
+            all.remove(id);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Told>> {
@@ -297,6 +312,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("d")).unwrap();
         let store = EventStore::new(folder.path()).unwrap();
+        store.begin("d");
         (folder, store)
     }
 
@@ -325,6 +341,7 @@ mod tests {
         drop(store);
         OpenOptions::new().append(true).open(folder.path().join("d/events.jsonl")).unwrap().write_all(b"{\"type\":\"st").unwrap();
         let store = EventStore::new(folder.path()).unwrap();
+        store.begin("d");
         store.append("d", &FINISHED);
         let events: Vec<_> = store.follow("d".into(), 598, None).collect().await;
         assert_eq!(events, [(599, Event::Position { ahead: 598 }), (600, Event::Position { ahead: 599 }), (601, FINISHED)]);
@@ -356,6 +373,39 @@ mod tests {
         assert_eq!(events, [(2, FINISHED)], "told once");
         let events: Vec<_> = store.follow("gone".into(), 0, Some(Outcome::Deleted)).collect().await;
         assert_eq!(events, [(1, FINISHED)], "its files are not kept any more");
+        assert!(store.lock().is_empty(), "nothing is kept for it");
+    }
+
+    #[tokio::test]
+    async fn what_is_told_after_the_end_opens_nothing_and_is_left_out() {
+        let (folder, store) = store();
+        store.append("d", &FINISHED);
+        store.flush().await;
+        let file = folder.path().join("d/events.jsonl");
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 1);
+        fs::remove_file(&file).unwrap();
+        store.append("d", &Event::Output { text: "Compiling".into() });
+        store.append("d", &FINISHED);
+        // Nor where somebody waits for events.
+        let _waits = store.watch("d");
+        store.append("d", &Event::Position { ahead: 1 });
+        store.flush().await;
+        assert!(!file.exists(), "it was not opened again");
+        store.forget("d");
+        assert!(store.lock().is_empty(), "nothing is kept for it");
+    }
+
+    #[tokio::test]
+    async fn a_deployment_that_begins_anew_has_events_whoever_reads_the_end_of_before() {
+        let (folder, store) = store();
+        store.append("d", &FINISHED);
+        store.begin("d");
+        let events: Vec<_> = store.follow("d".into(), 0, None).collect().await;
+        assert_eq!(events, [(1, FINISHED)]);
+        store.append("d", &Event::State { state: State::Queued });
+        store.append("d", &FINISHED);
+        store.flush().await;
+        assert_eq!(fs::read_to_string(folder.path().join("d/events.jsonl")).unwrap().lines().count(), 3);
         assert!(store.lock().is_empty(), "nothing is kept for it");
     }
 

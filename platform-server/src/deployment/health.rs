@@ -23,7 +23,7 @@ impl Driver {
         if state == State::Deployed.as_str()
             && let Ok(project) = project.parse()
         {
-            self.instances.is_down(&project);
+            self.instances.is_unreadable(&project);
         }
     }
 

@@ -19,10 +19,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Built, Optimised,
+    Built, Meta, Optimised,
     launcher::{LaunchError, Launcher},
     policy,
     retention::{Hold, InUse},
+    routed::Routed,
 };
 use crate::{
     proxy::{Routes, Target, TargetState, Upstream},
@@ -54,7 +55,7 @@ const RUNNING: &str = "running";
 #[derive(Debug)]
 pub(crate) struct Instances {
     launcher: Arc<Launcher>,
-    routes: Arc<Routes>,
+    routed: Routed,
     in_use: InUse,
     grace: Grace,
     max_restart_delay_ms: u64,
@@ -72,7 +73,6 @@ pub(crate) struct Instances {
 #[derive(Debug)]
 struct Keeper {
     deployment: String,
-    project: ProjectName,
     kind: Kind,
     status: Arc<Mutex<Status>>,
     retire: CancellationToken,
@@ -102,7 +102,7 @@ impl Instances {
     ) -> Self {
         Self {
             launcher,
-            routes,
+            routed: Routed::new(routes),
             in_use,
             grace,
             max_restart_delay_ms: u64::try_from(max_restart_delay.as_millis()).unwrap_or(u64::MAX),
@@ -124,18 +124,41 @@ impl Instances {
 
     /// Starts what the database says is deployed. Requests wait for it.
     pub(crate) fn wake(&self, built: Built) {
-        let state = if built.serves_http() { TargetState::Starting } else { TargetState::Background };
-        self.install(built, None, Target::new(state));
+        let target = Target::new(before_start(&built));
+        self.install(built, None, target);
     }
 
-    /// The project has something that serves, and that cannot be started.
-    pub(crate) fn is_down(&self, project: &ProjectName) {
-        self.routes.set(project, Target::new(TargetState::Down));
+    /// The project serves this deployment, says the database. Requests wait until it is known whether it can be started.
+    pub(super) fn expect(&self, built: &Built) {
+        self.routed.give(&built.meta, Target::new(before_start(built)));
     }
 
-    /// What the project serves is being made again: requests wait for it.
-    pub(crate) fn hold(&self, project: &ProjectName) {
-        self.routes.set(project, Target::new(TargetState::Starting));
+    /// Whether the project's requests are for this deployment.
+    pub(super) fn is_routed(&self, meta: &Meta) -> bool {
+        self.routed.is_owner(meta)
+    }
+
+    /// Nothing is started of a deployment. Where it is what the project serves, the project is down.
+    pub(super) fn is_down(&self, meta: &Meta) {
+        self.routed.change(meta, TargetState::Down);
+    }
+
+    /// The project has something that serves, and that cannot be read.
+    pub(super) fn is_unreadable(&self, project: &ProjectName) {
+        self.routed.is_unreadable(project);
+    }
+
+    /// A deployment is being made again. Where it is what the project serves, requests wait for it.
+    pub(super) fn is_rebuilt(&self, built: &Built) {
+        let meta = &built.meta;
+        self.routed.change(meta, before_start(built));
+        // With the fast build, the optimised one was given up.
+        if let Some(keeper) = self.lock().get(&meta.project_id).filter(|keeper| keeper.deployment == meta.id) {
+            let mut status = keeper.status();
+            if status.optimised != Optimised::NotWanted {
+                status.optimised = Optimised::Wanted;
+            }
+        }
     }
 
     /// The next deployment that does not start because its artifact is gone or damaged. Its keeper has ended.
@@ -151,9 +174,9 @@ impl Instances {
         let status = Status { instance: "starting", restarts: 0, build: built.best().1, optimised: built.optimised.clone() };
         let status = Arc::new(Mutex::new(status));
         let (retire, cut) = (CancellationToken::new(), CancellationToken::new());
-        let (project_id, project, deployment) = (built.meta.project_id, built.meta.project.clone(), built.meta.id.clone());
+        let (project_id, deployment) = (built.meta.project_id, built.meta.id.clone());
         let kind = built.manifest.service.kind;
-        self.routes.set(&project, Arc::clone(&target));
+        self.routed.give(&built.meta, Arc::clone(&target));
         let keep = Keep {
             launcher: Arc::clone(&self.launcher),
             _files: self.in_use.hold(&built.meta.id),
@@ -167,7 +190,7 @@ impl Instances {
             grace: self.grace,
             max_restart_delay_ms: self.max_restart_delay_ms,
         };
-        let keeper = Keeper { deployment, project, kind, status, retire, cut, task: tokio::spawn(keep.run(instance)) };
+        let keeper = Keeper { deployment, kind, status, retire, cut, task: tokio::spawn(keep.run(instance)) };
         let mut live = self.lock();
         if let Some(old) = live.get(&project_id) {
             let (old_status, mut status) = (old.status().clone(), keeper.status());
@@ -203,13 +226,20 @@ impl Instances {
 
     /// Starts an instance beside the one that serves.
     pub(crate) async fn launch(&self, built: &mut Built) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
-        self.launcher.launch(built, &self.starts).await
+        let before = built.optimised.clone();
+        let launched = self.launcher.launch(built, &self.starts).await;
+        if let Some(keeper) = self.lock().get(&built.meta.project_id).filter(|keeper| keeper.deployment == built.meta.id) {
+            keeper.status().learn(&before, &built.optimised);
+        }
+        launched
     }
 
     /// Takes the project off the proxy, and waits until its instance has ended.
-    pub(crate) async fn remove(&self, project_id: i64) {
-        let Some(keeper) = self.lock().remove(&project_id) else { return };
-        self.routes.remove(&keeper.project);
+    pub(crate) async fn remove(&self, project_id: i64, project: &ProjectName) {
+        // It may have a route and no instance: one that is being made again, or that is down.
+        self.routed.remove(project_id, project);
+        let keeper = self.lock().remove(&project_id);
+        let Some(keeper) = keeper else { return };
         keeper.retire.cancel();
         for keeper in self.take_draining(project_id).into_iter().chain([keeper]) {
             let _ = keeper.task.await;
@@ -264,6 +294,20 @@ impl Instances {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Keeper>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of requests for a deployment that is to be started.
+fn before_start(built: &Built) -> TargetState {
+    if built.serves_http() { TargetState::Starting } else { TargetState::Background }
+}
+
+impl Status {
+    /// A start that began with `before` has shown something of the optimised build. What has become known meanwhile is newer.
+    fn learn(&mut self, before: &Optimised, after: &Optimised) {
+        if self.optimised == *before {
+            self.optimised = after.clone();
+        }
     }
 }
 
@@ -336,15 +380,12 @@ impl Keep {
         self.route(TargetState::Starting);
         let mut built = self.built.clone();
         built.optimised = self.status().optimised.clone();
-        let (instance, upstream) = self.launcher.launch(&mut built, &self.starts).await.map_err(|error| error.to_string())?;
-        let build = built.best().1;
-        let mut status = self.status();
+        let before = built.optimised.clone();
+        let launched = self.launcher.launch(&mut built, &self.starts).await;
         // An optimised build that has become ready meanwhile is for the next start.
-        if let Optimised::Failed(_) = built.optimised {
-            status.optimised = built.optimised;
-        }
-        status.build = build;
-        drop(status);
+        self.status().learn(&before, &built.optimised);
+        let (instance, upstream) = launched.map_err(|error| error.to_string())?;
+        self.status().build = built.best().1;
         self.route(upstream.map_or(TargetState::Background, TargetState::Ready));
         Ok(instance)
     }
@@ -389,5 +430,25 @@ impl Keep {
 
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::Digest;
+
+    #[test]
+    fn what_a_start_shows_of_the_optimised_build_does_not_hide_what_is_newer() {
+        let (lost, new) = (Optimised::Ready(Digest::new(&[1; 32])), Optimised::Ready(Digest::new(&[2; 32])));
+        for (now, after, expected) in [
+            (&lost, Optimised::Wanted, Optimised::Wanted),
+            (&lost, Optimised::Failed("it ends".into()), Optimised::Failed("it ends".into())),
+            (&new, Optimised::Wanted, new.clone()),
+        ] {
+            let mut status = Status { instance: RUNNING, restarts: 0, build: BuildKind::Fast, optimised: now.clone() };
+            status.learn(&lost, &after);
+            assert_eq!(status.optimised, expected);
+        }
     }
 }

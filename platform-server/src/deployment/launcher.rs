@@ -13,13 +13,14 @@ use tokio::sync::Semaphore;
 use super::{
     Built, Optimised,
     probe::Probe,
+    restore::forget_damaged,
     settings::{self, Refused},
 };
 use crate::{
     address::AppAddress,
     artifact::ArtifactStore,
     build::blocking,
-    db::now_ms,
+    db::{Db, now_ms},
     logs::LogStore,
     provision::{Provided, ProvisionError, Provisioner},
     proxy::Upstream,
@@ -143,19 +144,26 @@ impl Launcher {
         })
     }
 
-    /// Starts an instance from the best build that there is. Where the optimised one does not start and the fast one does, it
-    /// is that, and `built` has no optimised one any more. At most so many start at a time as `starts` has permits.
+    /// Starts an instance from the best build that there is. Where the optimised one is gone or does not start, and the fast one does,
+    /// it is that, and `built` has no optimised one any more. At most so many start at a time as `starts` has permits.
     pub(crate) async fn launch(
         &self,
         built: &mut Built,
         starts: &Semaphore,
     ) -> Result<(Box<dyn Instance>, Option<Upstream>), LaunchError> {
         let error = match self.launch_one(built, starts).await {
-            Err(error) if matches!(built.optimised, Optimised::Ready(_)) && error.kind() == FailureKind::Start => error,
+            Err(error) => error,
             launched => return launched,
         };
+        let Some(fast) = fall_back(&self.artifacts, &self.provisioner.db, built, &error).await else { return Err(error) };
+        if fast.optimised == Optimised::Wanted {
+            *built = fast;
+            let launched = self.launch_one(built, starts).await?;
+            let told = "the optimised build is gone or damaged, so the fast one serves until it is made again";
+            self.log(built, LogLevel::Warn, told.to_owned()).await;
+            return Ok(launched);
+        }
         // Of the same sources: where this one starts, the fault is the other one's.
-        let fast = Built { optimised: Optimised::Failed(format!("it does not start: {error}")), ..built.clone() };
         let Ok(launched) = self.launch_one(&fast, starts).await else { return Err(error) };
         let told = format!("the optimised build does not start, so the fast one serves: {error}");
         self.log(built, LogLevel::Error, told).await;
@@ -266,6 +274,23 @@ impl Launcher {
     }
 }
 
+/// What to start instead of an optimised build that does not start: the fast one, where the optimised one may be at fault.
+async fn fall_back(artifacts: &ArtifactStore, db: &Db, built: &Built, error: &LaunchError) -> Option<Built> {
+    let opened = !matches!(error, LaunchError::Start(StartError::Io(_)));
+    if !matches!(built.optimised, Optimised::Ready(_)) || (opened && error.kind() != FailureKind::Start) {
+        return None;
+    }
+    let mut fast = built.clone();
+    if !forget_damaged(artifacts, db, &mut fast, true).await {
+        // It is whole: that it could not be started at all is not its fault.
+        if !opened {
+            return None;
+        }
+        fast.optimised = Optimised::Failed(format!("it does not start: {error}"));
+    }
+    Some(fast)
+}
+
 fn with_backtraces(mut env: Env) -> Env {
     if !env.contains_key(BACKTRACES[0].0) {
         for (name, value) in BACKTRACES {
@@ -288,7 +313,34 @@ pub(crate) fn files(deployments: &Path, id: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, io};
+
     use super::*;
+    use crate::deployment::{Digest, state::tests::built};
+
+    #[tokio::test]
+    async fn the_fast_build_is_started_where_the_optimised_one_is_gone_or_damaged_or_at_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("platform.db")).unwrap();
+        let store = ArtifactStore::new(folder.path().to_path_buf());
+        fs::create_dir(folder.path().join("target")).unwrap();
+        fs::write(folder.path().join("target/a.so"), "content").unwrap();
+        let digest = store.store(&folder.path().join("target"), Path::new("a.so"), 100).await.unwrap();
+        let built = Built { optimised: Optimised::Ready(digest.clone()), ..built(1, 7) };
+        let missing = || LaunchError::Start(StartError::Io(io::ErrorKind::NotFound.into()));
+        let ended = || LaunchError::Start(StartError::Ended { exit: "signal 11".into() });
+        let next = async |built: &Built, error| fall_back(&store, &db, built, &error).await.map(|fast| fast.optimised);
+        assert_eq!(next(&built, missing()).await, None, "it is there");
+        assert!(matches!(next(&built, ended()).await, Some(Optimised::Failed(why)) if why.contains("signal 11")));
+        fs::write(store.path(&digest), "c0ntent").unwrap();
+        assert_eq!(next(&built, ended()).await, Some(Optimised::Wanted), "damaged");
+        fs::remove_file(store.path(&digest)).unwrap();
+        assert_eq!(next(&built, missing()).await, Some(Optimised::Wanted), "gone");
+        let unhealthy = LaunchError::Provision(ProvisionError::Io(io::ErrorKind::TimedOut.into()));
+        assert_eq!(next(&built, unhealthy).await, None, "the same would happen to the fast one");
+        let only_fast = Built { optimised: Optimised::Failed(String::new()), artifact: Digest::new(&[3; 32]), ..built };
+        assert_eq!(next(&only_fast, missing()).await, None);
+    }
 
     #[test]
     fn backtraces_are_on_unless_an_app_says_otherwise() {

@@ -15,6 +15,7 @@
 //! - [`settings`]: what of an annotation's settings this server honours.
 //! - [`launcher`]: from an artifact to an instance that serves, as a first connection shows ([`probe`]).
 //! - [`instances`]: keeps what is deployed running, and restarts it when it ends.
+//! - [`routed`]: which deployment a project's requests are for.
 //! - [`restore`]: what is gone from the disk, made again.
 //! - [`retention`]: how long files are kept.
 //! - [`events`]: what a client follows.
@@ -33,6 +34,7 @@ mod probe;
 pub(crate) mod queue;
 pub(crate) mod restore;
 pub(crate) mod retention;
+mod routed;
 mod settings;
 pub(crate) mod state;
 pub(crate) mod taken_up;

@@ -56,7 +56,8 @@ impl Queue {
 
 impl QueueTask {
     /// Starts builds until `stop`, at most `builds` at a time and one for each project; then waits for those under way.
-    /// Of one project's, only the newest waits; those that it takes the place of are given to `supersede`.
+    /// Of one project's, only the newest waits; those that it takes the place of are given to `supersede`. One that `stays` is built
+    /// all the same.
     pub(crate) async fn run<B, S>(
         mut self,
         builds: usize,
@@ -64,6 +65,7 @@ impl QueueTask {
         stop: CancellationToken,
         build: impl Fn(Queued) -> B,
         supersede: impl Fn(Queued, String) -> S,
+        stays: impl Fn(&Queued) -> bool,
     ) where
         B: Future<Output = ()> + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
@@ -91,7 +93,8 @@ impl QueueTask {
                 message = self.receiver.recv() => match message {
                     Some(Message::Waiting(queued)) => {
                         let (project, seq) = (queued.meta.project_id, queued.meta.seq);
-                        for older in waiting.extract_if(.., |other| other.meta.project_id == project && other.meta.seq < seq) {
+                        let gives_way = |other: &mut Queued| other.meta.project_id == project && other.meta.seq < seq && !stays(other);
+                        for older in waiting.extract_if(.., gives_way) {
                             tasks.spawn(supersede(older, queued.meta.id.clone()));
                         }
                         waiting.push(*queued);
@@ -129,4 +132,47 @@ fn tell_positions(events: &EventStore, waiting: &[Queued], building: usize, told
         events.append(&position.0, &Event::Position { ahead: position.1 });
     }
     *told = now;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::state::tests::meta;
+
+    #[tokio::test]
+    async fn a_newer_deployment_takes_the_place_of_those_that_wait_but_not_of_what_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let events = EventStore::new(folder.path()).unwrap();
+        let (queue, task) = queue();
+        let (stop, first_may_end) = (CancellationToken::new(), CancellationToken::new());
+        let (told, mut order) = mpsc::unbounded_channel();
+        let built = told.clone();
+        let build = {
+            let first_may_end = first_may_end.clone();
+            move |queued: Queued| {
+                let (built, first_may_end) = (built.clone(), first_may_end.clone());
+                async move {
+                    if queued.meta.project_id == 1 {
+                        first_may_end.cancelled().await;
+                    }
+                    built.send(("built", queued.meta.seq)).unwrap();
+                }
+            }
+        };
+        let supersede = move |queued: Queued, _by| {
+            let told = told.clone();
+            async move { told.send(("superseded", queued.meta.seq)).unwrap() }
+        };
+        let running = tokio::spawn(task.run(1, events, stop.clone(), build, supersede, |queued| queued.meta.seq == 2));
+        for (seq, project) in [(1, 1), (2, 7), (3, 7), (4, 7)] {
+            queue.push(Queued { meta: meta(seq, project) });
+        }
+        assert_eq!(order.recv().await, Some(("superseded", 3)));
+        first_may_end.cancel();
+        for seq in [1, 2, 4] {
+            assert_eq!(order.recv().await, Some(("built", seq)));
+        }
+        stop.cancel();
+        running.await.unwrap();
+    }
 }

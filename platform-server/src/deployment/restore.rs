@@ -17,8 +17,9 @@ use platform_wire::{Event, State};
 use super::{Built, Digest, Driver, Meta, Optimised, launcher::files};
 use crate::{
     archive::{ArchiveLimits, unpack},
+    artifact::ArtifactStore,
     build::blocking,
-    db::DbError,
+    db::{Db, DbError},
     remove,
     stored::Stored,
 };
@@ -31,23 +32,19 @@ impl Rebuilt {
     fn begin(&self, seq: i64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(seq)
     }
-
-    pub(super) fn has(&self, seq: i64) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&seq)
-    }
 }
 
 impl Driver {
     /// Makes sure that a deployment's files are there. `power_lost`: they may be there in part.
     pub(super) async fn restore_files(&self, meta: &Meta, power_lost: bool) {
         let (deployments, id, digest) = (self.launcher.deployments.clone(), meta.id.clone(), meta.archive.clone());
-        let (archives, limits) = (self.retention.archives.clone(), self.archive_limits.clone());
+        let archives = self.retention.archives.clone();
         let restored = blocking(move || {
             let there = files(&deployments, &id).is_dir();
             if there && !power_lost {
                 return Ok(false);
             }
-            unpack_again(&archives, &digest, &deployments.join(&id), &limits).map(|()| true)
+            unpack_again(&archives, &digest, &deployments.join(&id)).map(|()| true)
         })
         .await;
         match restored {
@@ -64,19 +61,12 @@ impl Driver {
     /// Whether what it is started from is there; after a loss of power, or where it does not start, also whether that is
     /// what was built. An optimised artifact that is not is forgotten: it is built again when the server is idle.
     pub(super) async fn is_whole(&self, built: &mut Built, compare: bool) -> bool {
-        if let Optimised::Ready(digest) = &built.optimised
-            && !self.launcher.artifacts.is_whole(digest, compare).await
-        {
-            tracing::warn!(deployment = built.meta.id, project = %built.meta.project, "its optimised artifact is gone or damaged");
-            built.optimised = Optimised::Wanted;
-            if let Err(error) = self.db.forget_optimised(built.meta.seq).await {
-                tracing::warn!(%error, "that could not be stored");
-            }
-        }
+        forget_damaged(&self.launcher.artifacts, &self.db, built, compare).await;
         self.launcher.artifacts.is_whole(&built.artifact, compare).await
     }
 
-    /// Has a deployment built again whose artifact is gone or damaged. `false`: that was done already, or cannot be.
+    /// Has a deployment built again whose artifact is gone or damaged. `false`: that was done already, or cannot be. Of one that
+    /// is not in that state any more, somebody else has decided.
     pub(super) async fn rebuild(self: &Arc<Self>, from: State, built: &Built) -> bool {
         let meta = &built.meta;
         if !self.rebuilt.begin(meta.seq) {
@@ -84,18 +74,17 @@ impl Driver {
         }
         let queued = match self.db.requeue(meta.seq, from).await {
             Ok(queued) => queued,
-            Err(DbError::Changed) => return false,
+            Err(DbError::Changed) => return true,
             Err(error) => {
                 tracing::error!(deployment = meta.id, %error, "its artifact is gone or damaged, and it cannot be built again");
                 return false;
             }
         };
         tracing::warn!(deployment = meta.id, project = %meta.project, "its artifact is gone or damaged: it is built again");
-        if built.serves_http() {
-            self.instances.hold(&meta.project);
-        }
+        self.instances.is_rebuilt(built);
+        self.begin(&meta.id);
         self.events.append(&meta.id, &Event::State { state: State::Queued });
-        self.enqueue(queued);
+        self.queue.push(queued);
         true
     }
 
@@ -110,23 +99,121 @@ impl Driver {
             if !self.rebuild(State::Deployed, &built).await {
                 let hint = "deploy it again";
                 tracing::error!(deployment = built.meta.id, project = %built.meta.project, hint, "its artifact is gone or damaged");
-                self.instances.is_down(&built.meta.project);
+                self.instances.is_down(&built.meta);
             }
         }
     }
 }
 
-/// Puts the files of the archive in the place of those that are there.
-fn unpack_again(archives: &Stored, digest: &Digest, folder: &Path, limits: &ArchiveLimits) -> io::Result<()> {
+/// Forgets the optimised artifact if it is gone or, with `compare`, damaged: it is wanted once more. `false`: there is none, or it
+/// is whole.
+pub(super) async fn forget_damaged(artifacts: &ArtifactStore, db: &Db, built: &mut Built, compare: bool) -> bool {
+    let Optimised::Ready(digest) = &built.optimised else { return false };
+    if artifacts.is_whole(digest, compare).await {
+        return false;
+    }
+    tracing::warn!(deployment = built.meta.id, project = %built.meta.project, "its optimised artifact is gone or damaged");
+    built.optimised = Optimised::Wanted;
+    if let Err(error) = db.forget_optimised(built.meta.seq).await {
+        tracing::warn!(%error, "that could not be stored");
+    }
+    true
+}
+
+/// Puts the files of the archive in the place of those that are there. Where that fails, they stay.
+fn unpack_again(archives: &Stored, digest: &Digest, folder: &Path) -> io::Result<()> {
+    // It was within the limits when it was accepted, which may have been others.
+    let limits = ArchiveLimits {
+        entries: u64::MAX,
+        folders: u64::MAX,
+        unpacked_bytes: u64::MAX,
+        file_bytes: u64::MAX,
+        ..ArchiveLimits::default()
+    };
+    // Provided that it is that archive.
+    if !archives.is_whole(digest, true)? {
+        return Err(io::Error::other("its archive is gone or damaged"));
+    }
     let archive = fs::File::open(archives.path(digest))?;
     if !folder.exists() {
         fs::create_dir(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     }
     let (new, place) = (folder.join("files.new"), folder.join("files"));
-    for old in [&new, &place] {
-        remove::all(old)?;
+    remove::all(&new)?;
+    if let Err(error) = unpack(BufReader::new(archive), &new, &limits) {
+        // The disk may be full.
+        remove::all(&new)?;
+        return Err(io::Error::other(error));
     }
-    unpack(BufReader::new(archive), &new, limits).map_err(io::Error::other)?;
+    remove::all(&place)?;
     fs::rename(new, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+    use platform_wire::INDEX_NAME;
+    use sha2::{Digest as _, Sha256};
+    use tar::EntryType;
+
+    use super::*;
+
+    fn store(archives: &Stored, content: &[u8]) -> Digest {
+        let mut file = archives.temporary().unwrap();
+        file.write_all(content).unwrap();
+        let digest = Digest::new(&Sha256::digest(content));
+        archives.store(file, &digest).unwrap();
+        digest
+    }
+
+    #[test]
+    fn files_that_cannot_be_unpacked_again_stay() {
+        let data = tempfile::tempdir().unwrap();
+        let archives = Stored::new(data.path().to_path_buf(), "tar.gz");
+        let folder = data.path().join("d");
+        fs::create_dir_all(folder.join("files")).unwrap();
+        fs::create_dir(folder.join("files.new")).unwrap();
+        fs::write(folder.join("files/main.rs"), "fn main() {}").unwrap();
+        let no_archive = store(&archives, b"no archive");
+        let damaged = store(&archives, b"an archive");
+        fs::write(archives.path(&damaged), "an archiv").unwrap();
+        for digest in [no_archive, damaged, Digest::new(&[1; 32])] {
+            unpack_again(&archives, &digest, &folder).unwrap_err();
+            assert_eq!(fs::read_to_string(folder.join("files/main.rs")).unwrap(), "fn main() {}");
+        }
+        assert!(!folder.join("files.new").exists(), "what was unpacked in part takes no room");
+    }
+
+    #[test]
+    fn what_was_accepted_is_unpacked_again_whatever_the_limits_are_now() {
+        let data = tempfile::tempdir().unwrap();
+        let archives = Stored::new(data.path().to_path_buf(), "tar.gz");
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let index = r#"{"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
+            "sdk_version": "0.1.0", "cli_version": "0.1.0"}"#;
+        let mut add = |kind, name: &str, content: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o644);
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+        };
+        for (name, content) in [(INDEX_NAME, index), ("Cargo.toml", "new"), ("Cargo.lock", "")] {
+            add(EntryType::Regular, name, content);
+        }
+        let folders = ArchiveLimits::default().folders + 1;
+        for number in 0..folders {
+            add(EntryType::Directory, &number.to_string(), "");
+        }
+        let digest = store(&archives, &tar.into_inner().unwrap().finish().unwrap());
+        let folder = data.path().join("d");
+        fs::create_dir_all(folder.join("files/old")).unwrap();
+        unpack_again(&archives, &digest, &folder).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("files/Cargo.toml")).unwrap(), "new");
+        assert!(folder.join(format!("files/{}", folders - 1)).is_dir());
+        assert!(!folder.join("files/old").exists() && !folder.join("files.new").exists());
+    }
 }

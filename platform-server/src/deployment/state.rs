@@ -213,3 +213,36 @@ impl Meta {
         PathBuf::from(&self.index.package_root)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use shuttle_abi::{Listen, ServiceManifest, Settings};
+
+    use super::*;
+
+    /// A deployment of this age, of the project `app` with this id.
+    pub(crate) fn meta(seq: i64, project_id: i64) -> Meta {
+        let index = r#"{"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
+            "sdk_version": "0.1.0", "cli_version": "0.1.0"}"#;
+        Meta {
+            seq,
+            id: format!("d{seq}"),
+            project_id,
+            project: "app".parse().unwrap(),
+            archive: Digest::new(&[1; 32]),
+            index: serde_json::from_str(index).unwrap(),
+            secrets: None,
+            build: BuildMode::Both,
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        }
+    }
+
+    /// The same, built.
+    pub(crate) fn built(seq: i64, project_id: i64) -> Built {
+        let settings = Settings::default();
+        let service = ServiceManifest { framework: "axum".into(), kind: Kind::Http, listen: Listen::Unix, settings };
+        let manifest = Manifest { manifest: 2, sdk: String::new(), crate_name: "app".into(), service, resources: Vec::new() };
+        Queued { meta: meta(seq, project_id) }.built(Digest::new(&[2; 32]), manifest)
+    }
+}
