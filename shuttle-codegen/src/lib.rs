@@ -38,7 +38,7 @@ fn annotate(arguments: proc_macro2::TokenStream, item: proc_macro2::TokenStream,
         return quote::quote!(#item #errors);
     };
     let function = expand::emitted(function, target);
-    match validate::validate(&function, &mut errors) {
+    match validate::validate(&function, arguments.krate.as_ref(), &mut errors) {
         Some(app) if errors.is_empty() => expand::expand(&function, &app, &arguments, target),
         _ => expand::only_errors(&function, &errors, target),
     }

@@ -50,7 +50,7 @@ pub(crate) const FEATURES: &[Moved] = &[
     ("setup-otel-exporter", "remove it: what the app logs is recorded anyway"),
 ];
 
-/// Crates from the registry, beside shuttle-service itself.
+/// Crates from the registry whose types and attributes an app names, beside shuttle-service itself.
 pub(crate) const CRATES: &[Moved] = &[
     ("shuttle-runtime", "shuttle-service has `main`, `SecretStore` and `Error`"),
     ("shuttle-axum", "shuttle-service has `ShuttleAxum`, with its feature `axum`"),
@@ -81,6 +81,11 @@ pub(crate) const CRATES: &[Moved] = &[
     ("shuttle-turso", "keep the URL and token of a Turso database in Secrets.toml"),
     ("shuttle-qdrant", "keep the URL and key of a Qdrant in Secrets.toml"),
     ("shuttle-opendal", "make the operator in the function, with keys from a `SecretStore`"),
+];
+
+/// Crates from the registry that an app depended on without naming their types in its function. An app's own crate or module may
+/// well be called so.
+pub(crate) const INNER_CRATES: &[Moved] = &[
     ("shuttle-common", "nothing of it is needed"),
     ("shuttle-codegen", "shuttle-service has `main`"),
     ("shuttle-proto", "nothing of it is needed"),

@@ -30,12 +30,12 @@ pub(crate) struct Param<'a> {
     pub(crate) refined: Option<Refined>,
 }
 
-/// The app, where nothing is wrong with it.
-pub(crate) fn validate<'a>(function: &'a Function, errors: &mut Errors) -> Option<App<'a>> {
+/// The app, where nothing is wrong with it. `krate` is the path of shuttle-service, where it has another name.
+pub(crate) fn validate<'a>(function: &'a Function, krate: Option<&Path>, errors: &mut Errors) -> Option<App<'a>> {
     let signature = &function.signature;
     check_attributes(&function.attributes, errors);
     check_kind(signature, errors);
-    OfThen(errors).visit_signature(signature);
+    OfThen { krate, errors }.visit_signature(signature);
     let inputs = signature.inputs.iter().zip(&function.refinements);
     let params: Vec<_> = inputs.filter_map(|(input, refinements)| check_param(input, refinements, errors)).collect();
     check_names(&params, errors);
@@ -112,15 +112,26 @@ fn check_name<'a>(param: &'a PatType, errors: &mut Errors) -> Option<&'a Ident> 
 }
 
 /// Types out of crates that have another platform in them: `shuttle_axum::ShuttleAxum`.
-struct OfThen<'a>(&'a mut Errors);
+struct OfThen<'a> {
+    /// Where shuttle-service is. Its names are no others: a dependency may be called `shuttle_runtime` and be shuttle-service.
+    krate: Option<&'a Path>,
+    errors: &'a mut Errors,
+}
+
+impl OfThen<'_> {
+    fn is_sdk(&self, name: &Ident) -> bool {
+        self.krate.is_some_and(|path| path.segments.iter().any(|segment| segment.ident == *name))
+    }
+}
 
 impl<'ast> Visit<'ast> for OfThen<'_> {
     fn visit_path(&mut self, path: &'ast Path) {
         if path.segments.len() > 1
             && let Some(first) = path.segments.first()
+            && !self.is_sdk(&first.ident)
             && let Some(instead) = moved::instead(moved::CRATES, &first.ident.to_string().replace('_', "-"))
         {
-            self.0.add(&first.ident, format!("this crate belongs to a platform that has ended: {instead}"));
+            self.errors.add(&first.ident, format!("this crate belongs to a platform that has ended: {instead}"));
         }
         visit::visit_path(self, path);
     }

@@ -1,6 +1,9 @@
 //! `logs`: the last lines, and with `--follow` every new one.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use platform_wire::{Deployment, LogLine, ProjectName, State};
 
@@ -61,27 +64,33 @@ async fn follow(mut follow: Follow<'_>, mut remarks: Remarks<'_>, ui: &Ui) -> Re
     }
 }
 
+/// How often the deployments are asked for at most, while lines arrive of one that may still fail.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// What is said of the deployments whose lines are printed: those that came to nothing.
 struct Remarks<'a> {
     client: &'a Client,
     project: &'a ProjectName,
-    /// As the server told it last. A deployment that it does not list is not asked for again.
+    /// Of those that are in their last state: no other is kept, as a deployment writes lines before it fails.
     known: HashMap<String, Option<&'static str>>,
+    asked: Option<Instant>,
 }
 
 impl<'a> Remarks<'a> {
     fn new(client: &'a Client, project: &'a ProjectName) -> Self {
-        Self { client, project, known: HashMap::new() }
+        Self { client, project, known: HashMap::new(), asked: None }
     }
 
     async fn of(&mut self, id: &str) -> Option<&'static str> {
-        if !self.known.contains_key(id) {
-            self.known.insert(id.to_owned(), None);
+        let is_due = self.asked.is_none_or(|asked| asked.elapsed() >= PAUSE);
+        if !self.known.contains_key(id) && is_due {
             // A project that was deleted, or a server that is busy: the lines are what was asked for.
             let deployments = self.client.deployments(self.project).await.unwrap_or_default();
-            self.known.extend(deployments.iter().map(|deployment| (deployment.id.clone(), remark(deployment))));
+            let ended = deployments.iter().filter(|deployment| matches!(deployment.state, State::Error | State::Deleted));
+            self.known.extend(ended.map(|deployment| (deployment.id.clone(), remark(deployment))));
+            self.asked = Some(Instant::now());
         }
-        self.known[id]
+        self.known.get(id).copied().flatten()
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum ProjectError {
     NoSuchPackage { name: String, members: Vec<String> },
     #[error("this is a workspace, and none of its packages has a function under #[shuttle_service::main]")]
     NoAnnotatedMember { members: Vec<String>, advice: Option<(String, String)> },
-    #[error("this is a workspace with several packages that can be deployed: {}", .0.join(", "))]
+    #[error("this is a workspace with several packages that can be deployed: {}", names(.0))]
     SeveralAnnotatedMembers(Vec<String>),
     #[error("`{package}` does not depend on {SDK}")]
     NoSdk { package: String, advice: String },
@@ -45,7 +45,7 @@ pub(crate) enum ProjectError {
     TestProfile { name: String },
     #[error("the packages {} and {} would both be deployed as project `{name}`", packages[0], packages[1])]
     SameName { name: ProjectName, packages: [String; 2] },
-    #[error("{}: `name` stands for one project, and the workspace has several packages that can be deployed: {}", file.display(), packages.join(", "))]
+    #[error("{}: `name` stands for one project, and the workspace has several packages that can be deployed: {}", file.display(), names(.packages))]
     NameOfSeveral { file: PathBuf, packages: Vec<String> },
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -76,12 +76,12 @@ impl ProjectError {
             Self::NoManifest(_) => "go to the folder of your package, or name its Cargo.toml with --manifest-path".to_owned(),
             Self::NoSuchPackage { name, members } => match cargo::util::closest(name, members.iter(), |member| member.as_str()) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("its packages are: {}", members.join(", ")),
+                None => format!("its packages are: {}", names(members)),
             },
             Self::NoAnnotatedMember { members, advice } => match advice {
                 Some((package, advice)) => {
                     let packages =
-                        if members.len() > 1 { format!(" (its packages are {})", members.join(", ")) } else { String::new() };
+                        if members.len() > 1 { format!(" (its packages are {})", names(members)) } else { String::new() };
                     format!("annotate a function of `{package}`{packages}\n{advice}")
                 }
                 None => "add a package to it".to_owned(),
@@ -110,7 +110,7 @@ impl ProjectError {
             Self::NoSuchFeature { name, known, .. } => match cargo::util::closest(name, known.iter(), |known| known.as_str()) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None if known.is_empty() => "declare it in its Cargo.toml, under [features]".to_owned(),
-                None => format!("its features are: {}", known.join(", ")),
+                None => format!("its features are: {}", names(known)),
             },
             Self::RequiredFeatures { missing, .. } => {
                 format!("add to {SETTINGS_FILE}:\n    [build]\n    features = {missing:?}")
@@ -140,9 +140,18 @@ fn instead(sisters: &[Moved]) -> String {
     sisters.iter().map(|(name, instead)| format!("  {name}: {instead}")).collect::<Vec<_>>().join("\n")
 }
 
-fn features(names: &[String]) -> String {
-    let all: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    format!("the {} {}", if all.len() == 1 { "feature" } else { "features" }, all.join(", "))
+fn features(missing: &[String]) -> String {
+    let all: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
+    format!("the {} {}", if all.len() == 1 { "feature" } else { "features" }, names(&all))
+}
+
+/// So many names that one can read them.
+fn names(all: &[String]) -> String {
+    const SHOWN: usize = 20;
+    match all.split_at_checked(SHOWN) {
+        Some((shown, more)) if !more.is_empty() => format!("{} and {} more", shown.join(", "), more.len()),
+        _ => all.join(", "),
+    }
 }
 
 fn listed(places: &[Place]) -> String {
@@ -157,4 +166,18 @@ fn some(files: &[String]) -> String {
         lines.push(format!("  and {} more", files.len() - SHOWN));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_packages_a_few_are_named() {
+        let members = |count: usize| (0..count).map(|number| format!("p{number}")).collect();
+        let error = ProjectError::SeveralAnnotatedMembers(members(20)).to_string();
+        assert!(error.ends_with("p18, p19"), "{error}");
+        let error = ProjectError::SeveralAnnotatedMembers(members(300)).to_string();
+        assert!(error.ends_with("p18, p19 and 280 more"), "{error}");
+    }
 }

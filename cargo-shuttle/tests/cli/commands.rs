@@ -96,6 +96,20 @@ fn lines_of_a_failed_deployment_are_marked_and_one_can_be_chosen() {
 }
 
 #[test]
+fn a_deployment_that_fails_while_its_lines_are_followed_is_marked_from_then_on() {
+    let (project, server) = (Project::new(), Server::start());
+    server.had_deployments(&[deployment("d1", State::Loaded)]).has_deployments(&[deployment("d1", State::Error)]);
+    server.streams_until_listed(format!("data: {LINE}\n\n"), 2);
+    let run = Shuttle::new(&project, &server, &["logs", "-f", "--reconnect", "1"]).run().ended_with(9);
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines[0], "2026-01-01T00:00:00.000Z d1     INFO  stdout   hello");
+    assert_eq!(lines.last().unwrap(), &"2026-01-01T00:00:00.000Z d1     (failed) INFO  stdout   hello");
+    // Not with every line, and not once it is known.
+    assert!(lines.len() > 4, "{}", run.stdout);
+    assert_eq!(server.listings(), 2);
+}
+
+#[test]
 fn a_command_of_other_days_is_answered_with_what_there_is() {
     let project = Project::empty();
     for (arguments, hint) in [

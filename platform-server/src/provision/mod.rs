@@ -29,7 +29,7 @@ use shuttle_abi::{ResourceData, ResourceManifest};
 use crate::{
     db::{Db, DbError, ResourceRow},
     deployment::Meta,
-    listing::{names, shown},
+    listing::{self, names, shown},
     uids::Uids,
     vault::{Vault, VaultError},
 };
@@ -118,10 +118,9 @@ impl ProvisionError {
 
 /// Parameters by their names, for people.
 fn parameters(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match names.as_slice() {
-        [name] => format!("the parameter {name}"),
-        names => format!("the parameters {} together", names.join(", ")),
+    match names {
+        [name] => format!("the parameter `{}`", shown(name)),
+        all => format!("the parameters {} together", listing::names(all.iter().map(|name| format!("`{}`", shown(name))))),
     }
 }
 
@@ -300,6 +299,9 @@ mod tests {
             "the parameters `a`, `b` together may open 51 connections to one database in each instance of the app, which may have 50"
         );
         assert!(error.hint().contains("`name = ") && error.hint().ends_with("--database-connections 51"), "{}", error.hint());
+        let many: Vec<_> = (0..60).map(|number| format!("p{number}")).collect();
+        let many: Vec<_> = many.iter().map(|name| (name.as_str(), json!({"max_connections": 1}))).collect();
+        assert!(pools_of(&many).unwrap_err().to_string().contains("`p19` and 40 more together may open 60 "));
         let error = pools_of(&[("a", json!({"max_connections": 51}))]).unwrap_err();
         assert!(error.to_string().starts_with("the parameter `a` may open 51 "), "{error}");
     }

@@ -148,13 +148,30 @@ impl Manifest {
     }
 
     fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let malformed = |error: serde_json::Error| ManifestError::Malformed(error.to_string());
+        let malformed = |error: serde_json::Error| ManifestError::Malformed(told(&error.to_string()));
         let envelope: Envelope = serde_json::from_slice(json).map_err(malformed)?;
         if envelope.manifest > MANIFEST_VERSION {
-            return Err(ManifestError::Newer { found: envelope.manifest, sdk: envelope.sdk });
+            return Err(ManifestError::Newer { found: envelope.manifest, sdk: told(&envelope.sdk) });
         }
         serde_json::from_slice(json).map_err(malformed)
     }
+}
+
+/// A text with parts of a manifest in it, which may be anybody's: cut, and fit for a terminal.
+fn told(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut told = String::new();
+    for c in text.chars().take(LONGEST) {
+        if c.is_control() {
+            told.extend(c.escape_default());
+        } else {
+            told.push(c);
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        told.push('…');
+    }
+    told
 }
 
 #[cfg(test)]
@@ -184,6 +201,17 @@ mod tests {
     fn a_newer_manifest_names_its_version_even_when_the_rest_is_unknown() {
         let error = Manifest::parse_section(&record(r#"{"manifest":9,"sdk":"9.1.0"}"#)).unwrap_err();
         assert_eq!(error, ManifestError::Newer { found: 9, sdk: "9.1.0".into() });
+    }
+
+    #[test]
+    fn what_a_manifest_says_is_cut_in_errors() {
+        let long = "x".repeat(100_000);
+        for json in [JSON.replace("unix", &long), format!(r#"{{"manifest":9,"sdk":"{long}"}}"#)] {
+            let error = Manifest::parse_section(&record(&json)).unwrap_err().to_string();
+            assert!(error.contains("xxx") && error.len() < 600, "{} bytes", error.len());
+        }
+        let error = Manifest::parse_section(&record(&JSON.replace("unix", r"\u001b[2J"))).unwrap_err().to_string();
+        assert!(error.contains(r"\u{1b}[2J") && !error.contains('\u{1b}'), "{error}");
     }
 
     #[test]

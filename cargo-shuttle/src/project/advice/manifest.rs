@@ -79,7 +79,8 @@ fn in_place_of(package: &Package, lines: &[String], file: &str) -> Option<Edits>
     let text = fs::read_to_string(package.manifest_path()).ok()?;
     let document = Document::parse(text.as_str()).ok()?;
     let dependencies = document.get("dependencies")?.as_table_like()?;
-    let is_of_then = |name: &str| name == SDK || moved::instead(moved::CRATES, name).is_some();
+    let tables = [moved::CRATES, moved::INNER_CRATES];
+    let is_of_then = |name: &str| name == SDK || tables.iter().any(|table| moved::instead(table, name).is_some());
     let package_of = |name: &str, item: &Item| item.get("package").and_then(Item::as_str).unwrap_or(name).to_owned();
     let mut replacements: Vec<_> = dependencies
         .iter()

@@ -54,7 +54,7 @@ pub(crate) fn likely<'a>(packages: impl Iterator<Item = &'a Package>) -> Option<
 
 /// Crates of Shuttle's own platform that a package takes from a registry, and what to do instead.
 pub(crate) fn sisters(package: &Package) -> Vec<moved::Moved> {
-    let of_then = |name: &str| moved::CRATES.iter().find(|(of_then, _)| *of_then == name).copied();
+    let of_then = |name: &str| moved::CRATES.iter().chain(moved::INNER_CRATES).find(|(of_then, _)| *of_then == name).copied();
     let from_registry = package.dependencies().iter().filter(|dependency| dependency.source_id().is_registry());
     let mut found: Vec<_> = from_registry.filter_map(|dependency| of_then(&dependency.package_name())).collect();
     found.dedup();

@@ -2,9 +2,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::Read as _,
-    path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -17,9 +16,11 @@ use axum::{
     routing::{get, post, put},
 };
 use futures_util::StreamExt as _;
-use platform_wire::{ApiError, ArchiveIndex, Deployment, EnvChange, ErrorCode, Event, Outcome, Project, State, Variables};
+use platform_wire::{ApiError, Deployment, EnvChange, ErrorCode, Event, Outcome, Project, State, Variables};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use super::archive::Archive;
 
 pub(crate) const KEY: &str = "test-key";
 
@@ -39,6 +40,10 @@ struct Inner {
     resumed_from: Vec<Option<String>>,
     deployment: Option<Deployment>,
     deployments: Vec<Deployment>,
+    /// Lists of them that are answered before that one.
+    earlier_deployments: VecDeque<Vec<Deployment>>,
+    /// How often they were listed.
+    listings: usize,
     cancels: Vec<String>,
     cancelled: Arc<tokio::sync::Notify>,
     project: Option<Project>,
@@ -72,6 +77,8 @@ enum Then {
     StayOpen,
     /// More, once somebody asks to cancel a deployment.
     AfterCancel(String),
+    /// The same, until the project's deployments were listed so often, and once more; then it is closed.
+    UntilListed(usize),
 }
 
 pub(crate) struct Server {
@@ -109,6 +116,12 @@ impl Server {
         self
     }
 
+    /// The next connection to an event stream gets this again and again, until the project's deployments were listed so often.
+    pub(crate) fn streams_until_listed(&self, text: impl Into<String>, times: usize) -> &Self {
+        self.inner.lock().unwrap().streams.push_back(Stream { text: text.into(), then: Then::UntilListed(times) });
+        self
+    }
+
     pub(crate) fn resumed_from(&self) -> Vec<Option<String>> {
         self.inner.lock().unwrap().resumed_from.clone()
     }
@@ -122,6 +135,16 @@ impl Server {
     pub(crate) fn has_deployments(&self, deployments: &[Deployment]) -> &Self {
         self.inner.lock().unwrap().deployments = deployments.to_vec();
         self
+    }
+
+    /// The next request for the project's deployments gets these.
+    pub(crate) fn had_deployments(&self, deployments: &[Deployment]) -> &Self {
+        self.inner.lock().unwrap().earlier_deployments.push_back(deployments.to_vec());
+        self
+    }
+
+    pub(crate) fn listings(&self) -> usize {
+        self.inner.lock().unwrap().listings
     }
 
     /// The deployments that were to be cancelled, whatever the answer was.
@@ -324,7 +347,10 @@ async fn one(Shared(inner): Inside) -> Response {
 }
 
 async fn deployments(Shared(inner): Inside) -> Response {
-    Json(inner.lock().unwrap().deployments.clone()).into_response()
+    let mut inner = inner.lock().unwrap();
+    inner.listings += 1;
+    let earlier = inner.earlier_deployments.pop_front();
+    Json(earlier.unwrap_or_else(|| inner.deployments.clone())).into_response()
 }
 
 async fn cancel(Shared(inner): Inside, Segment(id): Segment<String>) -> Response {
@@ -360,13 +386,14 @@ async fn logs(inner: Inside, Query(query): Query<BTreeMap<String, String>>, head
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-async fn events(Shared(inner): Inside, headers: HeaderMap) -> Response {
-    let mut inner = inner.lock().unwrap();
+async fn events(Shared(shared): Inside, headers: HeaderMap) -> Response {
+    let mut inner = shared.lock().unwrap();
     inner.resumed_from.push(headers.get("last-event-id").map(|id| id.to_str().unwrap().to_owned()));
     let Some(stream) = inner.streams.pop_front() else {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(error(ErrorCode::Unavailable, "the server is stopping"))).into_response();
     };
-    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(stream.text))]);
+    let text = Bytes::from(stream.text);
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(text.clone())]);
     let body = match stream.then {
         Then::Close => Body::from_stream(first),
         Then::StayOpen => Body::from_stream(first.chain(futures_util::stream::pending())),
@@ -378,8 +405,27 @@ async fn events(Shared(inner): Inside, headers: HeaderMap) -> Response {
             });
             Body::from_stream(first.chain(rest))
         }
+        Then::UntilListed(times) => Body::from_stream(first.chain(until_listed(text, times, Arc::clone(&shared)))),
     };
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+/// The text in short intervals; for 20 s at most.
+fn until_listed(
+    text: Bytes,
+    times: usize,
+    shared: Arc<Mutex<Inner>>,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    futures_util::stream::unfold(Some(400), move |left| {
+        let (text, shared) = (text.clone(), Arc::clone(&shared));
+        async move {
+            let left: usize = left?;
+            tokio::time::sleep(INTERVAL).await;
+            let is_last = left == 0 || shared.lock().unwrap().listings >= times;
+            Some((Ok(text), (!is_last).then(|| left - 1)))
+        }
+    })
 }
 
 fn found<T: serde::Serialize>(thing: Option<T>) -> Response {
@@ -416,55 +462,4 @@ pub(crate) fn sse(first: u64, events: &[Event]) -> String {
 
 pub(crate) fn finished() -> Event {
     Event::Finished { outcome: Outcome::Deployed { url: "http://my-app.localhost:8000".to_owned() } }
-}
-
-/// An archive as it arrived.
-#[derive(Clone)]
-pub(crate) struct Archive {
-    pub(crate) project: String,
-    /// The request's parameters.
-    pub(crate) query: BTreeMap<String, String>,
-    pub(crate) bytes: Bytes,
-}
-
-impl Archive {
-    /// The set of secrets that it names.
-    pub(crate) fn secrets(&self) -> Option<&str> {
-        self.query.get("secrets").map(String::as_str)
-    }
-
-    fn tar(&self) -> tar::Archive<flate2::read::GzDecoder<&[u8]>> {
-        tar::Archive::new(flate2::read::GzDecoder::new(&self.bytes[..]))
-    }
-
-    /// Names of the entries in their order.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let mut tar = self.tar();
-        tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().to_str().unwrap().to_owned()).collect()
-    }
-
-    pub(crate) fn headers(&self) -> Vec<tar::Header> {
-        self.tar().entries().unwrap().map(|entry| entry.unwrap().header().clone()).collect()
-    }
-
-    #[track_caller]
-    pub(crate) fn text(&self, name: &str) -> String {
-        for entry in self.tar().entries().unwrap() {
-            let mut entry = entry.unwrap();
-            if entry.path().unwrap() == Path::new(name) {
-                let mut text = String::new();
-                entry.read_to_string(&mut text).unwrap();
-                return text;
-            }
-        }
-        panic!("no {name} in {:?}", self.names());
-    }
-
-    pub(crate) fn index(&self) -> ArchiveIndex {
-        serde_json::from_str(&self.text("shuttle.json")).unwrap()
-    }
-
-    pub(crate) fn unpack(&self, folder: &Path) {
-        self.tar().unpack(folder).unwrap();
-    }
 }
