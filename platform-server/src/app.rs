@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -192,9 +192,11 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     let building = tokio::spawn(Arc::clone(&driver).run(parts.queue));
     let optimising = tokio::spawn(Arc::clone(&driver).optimise_when_idle(config.limits.optimise()));
     let warming = tokio::spawn(Arc::clone(&driver).warm_up_when_idle(config.limits.warm_up()));
+    // Whoever reads that the server is ready may tell it to stop at once.
+    let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     announce(&config, api_address, proxy_address, &parts.admin_key_file)?;
 
-    wait_for_signal().await?;
+    wait_for_signal(signals).await;
     tracing::info!("stopping; apps may finish their requests");
     stop.cancel();
     // First what brings requests in, then what answers them, then what those need.
@@ -458,8 +460,7 @@ fn announce(config: &Serve, api: SocketAddr, proxy: SocketAddr, key: &std::path:
 }
 
 /// Waits for SIGINT or SIGTERM. A second one ends the process at once: whatever runs dies with it.
-async fn wait_for_signal() -> io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+async fn wait_for_signal((mut interrupt, mut terminate): (Signal, Signal)) {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -471,5 +472,4 @@ async fn wait_for_signal() -> io::Result<()> {
         }
         std::process::exit(1);
     });
-    Ok(())
 }

@@ -128,7 +128,8 @@ impl Platform {
     fn stop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.server);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        assert!(self.server.wait().unwrap().success(), "the server stops cleanly");
+        let status = self.server.wait().unwrap();
+        assert!(status.success(), "the server does not stop cleanly: {status}\n{}", self.server_log());
     }
 
     pub(crate) fn data(&self) -> PathBuf {
