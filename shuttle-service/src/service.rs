@@ -65,6 +65,10 @@ use crate::{
     control::{self, Reporter},
 };
 
+/// Most header fields of a request: those that the platform's proxy takes from a client, and its own. hyper takes 100.
+#[cfg(any(feature = "_hyper-1", feature = "salvo-1"))]
+const MAX_HEADERS: usize = 160;
+
 /// Whether a [`Service`] is sent requests:
 ///
 /// ```

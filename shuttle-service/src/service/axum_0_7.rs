@@ -2,7 +2,7 @@
 
 use axum_0_7::Router;
 
-use super::hyper;
+use super::{Served, hyper};
 use crate::{Error, Listen, Service, Serving};
 
 /// What a function that serves with axum 0.7 returns.
@@ -24,6 +24,11 @@ impl Service for Router {
     const LISTEN: Listen = Listen::Unix;
 
     async fn serve(self, serving: Serving) -> Result<(), Error> {
-        hyper::serve(self, serving).await
+        serve(self, serving).await
     }
+}
+
+/// Not generic, so that hyper's server for a router is compiled with this crate and not again with every change of the app.
+fn serve(router: Router, serving: Serving) -> Served {
+    hyper::serve(router, serving)
 }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 
-use super::Served;
+use super::{Served, hyper};
 use crate::{Error, Listen, Service, Serving};
 
 /// What a function that serves with axum returns.
@@ -17,7 +17,7 @@ use crate::{Error, Listen, Service, Serving};
 /// ```
 pub type ShuttleAxum = Result<Router, Error>;
 
-/// Served with `axum::serve`; requests in flight are finished before it stops.
+/// Served by hyper with HTTP/1, as `axum::serve` does, but with more header fields; requests in flight are finished before it stops.
 impl Service for Router {
     const FRAMEWORK: &'static str = "axum";
     const LISTEN: Listen = Listen::Unix;
@@ -27,11 +27,7 @@ impl Service for Router {
     }
 }
 
-/// Boxed here, so that axum's server is compiled with this crate and not again with every change of the app.
+/// Not generic, so that hyper's server for a router is compiled with this crate and not again with every change of the app.
 fn serve(router: Router, serving: Serving) -> Served {
-    Box::pin(async move {
-        let (listener, shutdown) = serving.unix()?;
-        axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
-        Ok(())
-    })
+    hyper::serve(router, serving)
 }

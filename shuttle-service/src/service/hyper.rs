@@ -9,10 +9,10 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use super::{Served, Shutdown, connections};
+use super::{MAX_HEADERS, Served, Shutdown, connections};
 use crate::{Error, Serving};
 
 /// Any error.
@@ -73,7 +73,9 @@ async fn connection(handler: Handler, stream: UnixStream, shutdown: Shutdown) {
         let answer = handler(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    // No time-out for the next head: its clock would run while a slow client still takes the answer before, and the proxy
+    // has time-outs for its clients.
+    let connection = http1::Builder::new().max_headers(MAX_HEADERS).serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection.with_upgrades());
     let ended = tokio::select! {
         ended = &mut connection => ended,

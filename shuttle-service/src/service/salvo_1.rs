@@ -13,7 +13,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Served, Shutdown};
+use super::{MAX_HEADERS, Served, Shutdown};
 use crate::{Error, Listen, Service, Serving};
 
 /// What a function that serves with salvo returns.
@@ -59,7 +59,8 @@ fn serve(service: salvo_core::Service, serving: Serving) -> Served {
     Box::pin(async move {
         let (listener, shutdown) = serving.unix()?;
         let (inherited, closed) = Inherited::new(listener, shutdown)?;
-        let server = Server::new(inherited);
+        let mut server = Server::new(inherited);
+        server.http1_mut().max_headers(MAX_HEADERS);
         let handle = server.handle();
         tokio::spawn(async move {
             drop(closed.await);

@@ -59,6 +59,29 @@ fn background_failure(mode: &str) -> (FailedStage, String) {
     (stage, message)
 }
 
+/// What the proxy takes from a client (docs/PROXY.md), and its own four.
+#[test]
+fn an_app_on_hyper_takes_all_header_fields_that_the_proxy_passes_on() {
+    for package in ["axum-0-8", "axum-0-7", "tower-hyper-1", "salvo-1"] {
+        let mut runner = artifact(package).start([]);
+        runner.expect_ready();
+        assert_eq!(runner.get_with_fields("/", 128 + 4), "Hello, world!", "{package}");
+    }
+}
+
+/// Those that docs/PROXY.md names.
+#[test]
+fn other_frameworks_take_fewer_header_fields() {
+    for (package, most) in
+        [("warp-0-4", 100), ("poem-3", 100), ("rocket-0-5", 100), ("thruster-1", 100), ("actix-web-4", 96), ("tide-0-16", 128)]
+    {
+        let mut runner = artifact(package).start([]);
+        runner.expect_ready();
+        let answers = [most, most + 1].map(|fields| runner.get_with_fields("/", fields) == "Hello, world!");
+        assert_eq!(answers, [true, false], "{package}");
+    }
+}
+
 #[test]
 fn a_background_service_runs_until_it_is_told_to_stop() {
     let artifact = artifact("background");

@@ -91,17 +91,24 @@ impl Runner {
 
     /// As [`get`](Self::get); an error where no connection is to be had.
     pub(crate) fn try_get(&self, path: &str) -> io::Result<String> {
-        self.send(&format!("GET {path}"), 0).map(Request::body)
+        self.send(&format!("GET {path}"), "", 0).map(Request::body)
+    }
+
+    /// The body of the answer to a GET with so many header fields.
+    pub(crate) fn get_with_fields(&self, path: &str, fields: usize) -> String {
+        // Three are sent with every request.
+        let more: String = (3..fields).map(|number| format!("\r\nX-{number}: -")).collect();
+        self.send(&format!("GET {path}"), &more, 0).unwrap().body()
     }
 
     /// Sends the head of a POST that says that a body of so many bytes follows.
     pub(crate) fn post(&self, path: &str, body: usize) -> Request {
-        self.send(&format!("POST {path}"), body).unwrap()
+        self.send(&format!("POST {path}"), "", body).unwrap()
     }
 
-    fn send(&self, request: &str, body: usize) -> io::Result<Request> {
+    fn send(&self, request: &str, fields: &str, body: usize) -> io::Result<Request> {
         let mut stream = Stream::connect(&self.address)?;
-        write!(stream, "{request} HTTP/1.1\r\nHost: app\r\nConnection: close\r\nContent-Length: {body}\r\n\r\n")?;
+        write!(stream, "{request} HTTP/1.1\r\nHost: app\r\nConnection: close\r\nContent-Length: {body}{fields}\r\n\r\n")?;
         Ok(Request(stream))
     }
 
