@@ -46,7 +46,6 @@ use crate::{
     process::Spawner,
     provision::{OwnCluster, PersistFolders, Postgres, PostgresSource, Provisioner, RedisServers},
     proxy::{self, Routes},
-    reserve::Reserve,
     sandbox::Sandbox,
     stored::Stored,
     supervisor::local::LocalSupervisor,
@@ -123,12 +122,8 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
     }
     let runner = runner(&config)?;
     let files = allow_open_files();
-    let data = DataDir::open(&config.data_dir.clone().map_or_else(|| data_dir::default_path(root), Ok)?, root)?;
-    let reserve = Reserve::new(data.path(), config.limits.disk_reserve_bytes);
-    // Before the database is opened, which writes a little.
-    if reserve.give_up_if_low()? {
-        tracing::warn!("the disk is full: the room that is kept for that is used to start");
-    }
+    let path = config.data_dir.clone().map_or_else(|| data_dir::default_path(root), Ok)?;
+    let data = DataDir::open(&path, root, config.limits.disk_reserve_bytes)?;
     let db = Db::open(&data.join("platform.db"))?;
     let range = if root { Some(uid_range(&db, &data).await?) } else { None };
     let uids = range.as_ref().map_or(Uids::none(), UidRange::uids);
@@ -145,7 +140,6 @@ pub(crate) async fn run(config: Serve) -> Result<(), AppError> {
         config: &config,
         data: &data,
         db,
-        reserve,
         uids,
         spawner,
         sandbox: &sandbox,
@@ -255,7 +249,6 @@ struct Parts<'a> {
     config: &'a Serve,
     data: &'a DataDir,
     db: Db,
-    reserve: Reserve,
     uids: Uids,
     spawner: Spawner,
     sandbox: &'a Sandbox,
@@ -276,7 +269,7 @@ struct Assembled {
 
 /// Makes every part and connects them. Nothing runs yet.
 async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
-    let Parts { config, data, db, reserve, uids, spawner, sandbox, runner, proxy, stop, files } = parts;
+    let Parts { config, data, db, uids, spawner, sandbox, runner, proxy, stop, files } = parts;
     let limits = &config.limits;
     let known = db.deployment_ids().await?;
     data.remove_unfinished(|id| known.contains(id))?;
@@ -390,7 +383,7 @@ async fn assemble(parts: Parts<'_>) -> Result<Assembled, AppError> {
         taken_up: TakenUp::new(db.clone()),
         rebuilt: Rebuilt::default(),
         unreadable: AtomicUsize::new(0),
-        reserve,
+        reserve: data.reserve.clone(),
         idle: IdleWork::default(),
         not_stored: Mutex::default(),
         swaps: Locks::default(),

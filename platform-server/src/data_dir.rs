@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
-use crate::{db::now_ms, deployment::Digest, remove::Trash, stored::persist};
+use crate::{db::now_ms, deployment::Digest, remove::Trash, reserve::Reserve, stored::persist};
 
 /// Longest path of a socket that the kernel takes, in bytes, less what is below the run directory.
 const MAX_RUN_DIR: usize = 107 - "/redis/app_0123456789abcdef/redis.sock".len();
@@ -26,6 +26,8 @@ pub(crate) struct DataDir {
     pub(crate) run: PathBuf,
     /// What is not needed any more.
     pub(crate) trash: Trash,
+    /// Room for when there is no other.
+    pub(crate) reserve: Reserve,
     _lock: File,
 }
 
@@ -84,8 +86,9 @@ pub(crate) fn default_path(root: bool) -> Result<PathBuf, DataDirError> {
 }
 
 impl DataDir {
-    /// Makes what is missing, and takes the directory for this server.
-    pub(crate) fn open(path: &Path, root: bool) -> Result<Self, DataDirError> {
+    /// Takes the directory for this server, gives the reserve of so many bytes up if the disk is full, and makes what is
+    /// missing.
+    pub(crate) fn open(path: &Path, root: bool, reserve_bytes: u64) -> Result<Self, DataDirError> {
         fs::create_dir_all(path).map_err(at(path))?;
         let path = fs::canonicalize(path).map_err(at(path))?;
         if root {
@@ -99,11 +102,16 @@ impl DataDir {
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(DataDirError::InUse(path));
         }
+        let reserve = Reserve::new(&path, reserve_bytes);
+        // All that is made from here on takes some room.
+        if reserve.give_up_if_low().map_err(at(&path))? {
+            tracing::warn!("the disk is full: the room that is kept for that is used to start");
+        }
         // Others pass through, to the folders that are theirs, and list nothing.
         fs::set_permissions(&path, fs::Permissions::from_mode(if root { 0o711 } else { 0o700 })).map_err(at(&path))?;
         let trash = Trash::emptied_aside(Self::trash(&path)).map_err(at(&Self::trash(&path)))?;
         let run = run_dir(&path, root, &trash)?;
-        let this = Self { root: path, run, trash, _lock: lock };
+        let this = Self { root: path, run, trash, reserve, _lock: lock };
         for folder in ["archives", "artifacts", "builds", "cargo-home", "deployments", "logs", "persist", "redis"] {
             let folder = this.root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
@@ -310,7 +318,13 @@ mod tests {
 
     fn data(root: &Path) -> DataDir {
         let trash = Trash::emptied_aside(root.join("trash")).unwrap();
-        DataDir { root: root.to_path_buf(), run: PathBuf::new(), trash, _lock: tempfile::tempfile().unwrap() }
+        DataDir {
+            root: root.to_path_buf(),
+            run: PathBuf::new(),
+            trash,
+            reserve: Reserve::new(root, 0),
+            _lock: tempfile::tempfile().unwrap(),
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl Failure<'_> {
             .or_else(|| library(&said))
             .or_else(|| features(&said))
             .or_else(|| self.compiler(&said))
+            .or_else(|| not_sent(&said))
             .or_else(|| self.script(&said))
             .unwrap_or_else(|| self.other())
     }
@@ -200,6 +201,22 @@ fn features(said: &str) -> Option<String> {
     let all = said.split_once("requires the features: ")?.1.lines().next()?;
     let names: Vec<String> = all.split(',').map(|name| format!("\"{}\"", name.trim().trim_matches('`'))).collect();
     Some(format!("choose them in Shuttle.toml:\n[build]\nfeatures = [{}]", names.join(", ")))
+}
+
+/// What the compiler finds on the owner's machine alone: variables of a shell, a database, files that git ignores.
+fn not_sent(said: &str) -> Option<String> {
+    if said.contains("set `DATABASE_URL` to use query macros") || said.contains("`DATABASE_URL` must be set") {
+        return Some("there is no database while compiling: run `cargo sqlx prepare`, and commit the folder .sqlx".into());
+    }
+    if let Some(name) = quoted(said, "environment variable `").filter(|_| said.contains("not defined at compile time")) {
+        return Some(format!(
+            "the variables of your shell are not there when the server compiles: read {name} while the app runs (`cargo shuttle env set {name}=…`, or a secret), or name it in [env] of .cargo/config.toml"
+        ));
+    }
+    let is_file = said.contains("couldn't read `") && said.contains("No such file");
+    (is_file || said.contains("file not found for module")).then(|| {
+        "a file that git ignores is not sent: where this compiles on your machine, add the file to [build] assets in Shuttle.toml; `cargo shuttle deploy --dry-run` lists what is sent".into()
+    })
 }
 
 fn quoted<'a>(said: &'a str, before: &str) -> Option<&'a str> {
@@ -376,6 +393,21 @@ mod tests {
         let [writable, read_only] = hints(&[LIB, ("build.rs", write)], false);
         assert!(writable.contains("may write to OUT_DIR, to the project's own folder"), "{writable}");
         assert!(read_only.contains("and so is the project's own folder") && read_only.contains("overlay mounts"), "{read_only}");
+    }
+
+    #[test]
+    fn what_is_on_the_owners_machine_alone_is_named() {
+        for (source, words) in [
+            ("pub const KEY: &str = env!(\"NO_SUCH_KEY\");", &["NO_SUCH_KEY", "cargo shuttle env set", "[env]"][..]),
+            (
+                "compile_error!(\"set `DATABASE_URL` to use query macros online, or run `cargo sqlx prepare`\");",
+                &["cargo sqlx prepare", ".sqlx"],
+            ),
+            ("pub const TEXT: &str = include_str!(\"ignored.txt\");", &["[build] assets", "--dry-run"]),
+            ("mod ignored;", &["[build] assets", "--dry-run"]),
+        ] {
+            assert_hint(&[("src/lib.rs", source)], false, words);
+        }
     }
 
     #[test]

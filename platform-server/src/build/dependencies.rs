@@ -102,10 +102,7 @@ impl CargoRun<'_> {
         let (files, target) = blocking(move || {
             let (files, target) = (folders.scratch(Some(&beside), None)?, folders.scratch(Some(&beside), uid)?);
             wanted.write(&tree, files.path())?;
-            // The platform's own is of no project's making.
-            if chosen_by == ChosenBy::Project
-                && let Some((base, _reserved)) = folders.shared_by_some(&wanted)?
-            {
+            if let Some((base, _reserved)) = folders.base(&wanted, chosen_by)? {
                 shared::copy_to(&base, target.path(), uid)?;
             }
             Ok((files, target))

@@ -256,8 +256,12 @@ impl BuildFolders {
         self.find(&shared::name(skeleton, chosen_by))
     }
 
-    /// Dependencies to start from, where there are none that are the same.
-    pub(super) fn shared_by_some(&self, skeleton: &Skeleton) -> io::Result<Option<(PathBuf, Reserved)>> {
+    /// Dependencies to start from, where there are none that are the same. The platform's own set starts from none: any
+    /// project takes from it, so nothing in it may be of a project's making.
+    pub(super) fn base(&self, skeleton: &Skeleton, chosen_by: ChosenBy) -> io::Result<Option<(PathBuf, Reserved)>> {
+        if chosen_by == ChosenBy::Platform {
+            return Ok(None);
+        }
         match shared::best(&self.root, &skeleton.profile, &skeleton.packages)? {
             Some(name) => self.find(&name),
             None => Ok(None),

@@ -270,6 +270,7 @@ mod tests {
     use super::*;
     use crate::{
         build::{
+            folders::BuildFolders,
             profile::{self, Profile},
             skeleton::Source,
         },
@@ -438,5 +439,19 @@ mod tests {
         assert_eq!(best("x"), None);
         write(root.path().join(name("platform", "ours")).join(PACKAGES), "a\nb\nc\nmore\n");
         assert_eq!(best("a b c"), Some(name("platform", "ours")));
+    }
+
+    #[test]
+    fn the_platforms_own_set_starts_from_no_projects() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = BuildFolders::new(root.path().to_path_buf(), u64::MAX, Trash::emptied_at_once(root.path().join("trash")));
+        let skeleton = skeleton();
+        let set = root.path().join(name(&skeleton, ChosenBy::Project));
+        write(set.join(PACKAGES), &skeleton.packages.iter().map(|package| format!("{package}\n")).collect::<String>());
+        used(&set).unwrap();
+        assert!(folders.base(&skeleton, ChosenBy::Project).unwrap().is_some());
+        assert!(folders.base(&skeleton, ChosenBy::Platform).unwrap().is_none());
+        // Nor is it taken for the platform's own.
+        assert!(folders.shared(&skeleton, ChosenBy::Platform).unwrap().is_none());
     }
 }

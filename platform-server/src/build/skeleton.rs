@@ -106,7 +106,13 @@ impl Skeleton {
         let Some(lock) = lock.filter(|lock| !lock.packages.is_empty()) else { return Ok(None) };
         // Of two of one name, who is to say which it is.
         let folder = |name: &String| files.packages.get(name).filter(|folders| folders.len() == 1)?.first().cloned();
-        let libraries: BTreeSet<PathBuf> = lock.libraries.iter().filter_map(folder).collect();
+        let mut libraries: BTreeSet<PathBuf> = lock.libraries.iter().filter_map(folder).collect();
+        let has_build_script =
+            |library: &PathBuf| files.manifests.get(library).is_some_and(|manifest| files.has_build_script(library, manifest));
+        // The commit is in the environment of the project's own build alone, and cargo does not see that a build script reads it.
+        if index.git_commit.is_some() && libraries.iter().any(has_build_script) {
+            libraries.clear();
+        }
         let all = Self::with(source, &lock, &files, &libraries)?;
         let foreign = if libraries.is_empty() { None } else { Some(Self::with(source, &lock, &files, &BTreeSet::new())?) };
         Ok(Some(Skeletons { foreign, all }))

@@ -5,7 +5,8 @@
 //! the server may go. Where they do not, nothing would tell them apart, and they connect to Postgres itself.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -14,6 +15,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use tempfile::NamedTempFile;
 use tokio::sync::Mutex;
 use tokio_postgres::{Config, NoTls};
 use tokio_util::sync::CancellationToken;
@@ -25,9 +27,10 @@ use super::{
     service::{Definition, START_LIMIT, Service},
 };
 use crate::{
-    data_dir::private_file,
+    build::blocking,
     process::{Process, describe, is_running},
     sandbox::{DeathSignal, Limits, Mount, Sandbox, Share, Spec},
+    stored::{persist, sync_folder_of},
 };
 
 /// The administrator of the platform's own cluster.
@@ -48,15 +51,23 @@ const INITDB_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct OwnCluster {
     sandbox: Sandbox,
-    folder: PathBuf,
-    sockets: PathBuf,
-    uid: Option<u32>,
+    files: Arc<Files>,
     /// Connections that the gate lets through at a time.
     through: u32,
     /// No cluster is made once the server is told to stop.
     stop: CancellationToken,
     /// The server, once it was asked for.
     running: Mutex<Option<Running>>,
+}
+
+/// The cluster's files. What is done to them blocks.
+#[derive(Debug)]
+struct Files {
+    folder: PathBuf,
+    /// Where apps find the socket.
+    sockets: PathBuf,
+    /// The user that Postgres runs as.
+    uid: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -86,7 +97,7 @@ impl OwnCluster {
         through: u32,
         stop: CancellationToken,
     ) -> Self {
-        Self { sandbox, folder, sockets, uid, through, stop, running: Mutex::default() }
+        Self { sandbox, files: Arc::new(Files { folder, sockets, uid }), through, stop, running: Mutex::default() }
     }
 
     /// Starts it, if it does not run, and waits until it answers.
@@ -98,7 +109,13 @@ impl OwnCluster {
             .await
             .map_err(|_| not_running(format!("its cluster was not made within {} s", limit.as_secs())))??;
         service.ready().await.map_err(not_running)?;
-        Ok(Reached { admin: self.admin()?, sockets: self.sockets.clone(), gate })
+        let admin = self.with_files(Files::admin).await?;
+        Ok(Reached { admin, sockets: self.files.sockets.clone(), gate })
+    }
+
+    async fn with_files<T: Send + 'static>(&self, work: impl FnOnce(&Files) -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        let files = Arc::clone(&self.files);
+        blocking(move || work(&files)).await
     }
 
     pub(super) async fn stop(&self) {
@@ -117,49 +134,29 @@ impl OwnCluster {
         if self.stop.is_cancelled() {
             return Err(stopping());
         }
-        let binaries = self.binaries()?;
+        let made_by = self.with_files(|files| Ok(files.made_by())).await?;
+        let binaries = blocking(move || Ok(binaries(made_by))).await??;
         self.initialise(&binaries).await?;
-        self.remove_stale_pid_file()?;
-        let gate = match self.uid {
-            Some(_) => Some(Arc::new(Gate::open(&self.sockets.join(SOCKET), self.inner().join(SOCKET), self.through)?)),
+        let (admin, made_by) = self
+            .with_files(|files| {
+                files.remove_stale_pid_file()?;
+                Ok((files.admin()?, files.made_by()))
+            })
+            .await?;
+        let Files { sockets, uid, .. } = &*self.files;
+        let gate = match uid {
+            Some(_) => Some(Arc::new(Gate::open(&sockets.join(SOCKET), self.files.inner().join(SOCKET), self.through)?)),
             None => None,
         };
-        let service = Arc::new(Service::start(self.sandbox.clone(), self.definition(&binaries)?));
+        let service = Arc::new(Service::start(self.sandbox.clone(), self.definition(&binaries, admin, made_by)));
         Ok(running.insert(Running { service, gate }).clone())
-    }
-
-    /// The folder of Postgres' own socket.
-    fn inner(&self) -> PathBuf {
-        match self.uid {
-            Some(_) => self.sockets.with_extension("own"),
-            None => self.sockets.clone(),
-        }
-    }
-
-    fn admin(&self) -> io::Result<Config> {
-        let password = fs::read_to_string(self.folder.join("admin.password"))?;
-        let mut config = Config::new();
-        config.host_path(self.inner()).user(ADMIN).password(password.trim()).dbname("postgres");
-        Ok(config)
-    }
-
-    fn cluster(&self) -> PathBuf {
-        self.folder.join("cluster")
-    }
-
-    fn binaries(&self) -> Result<PathBuf, ProvisionError> {
-        binaries(self.made_by())
-    }
-
-    /// The version of Postgres that made the cluster.
-    fn made_by(&self) -> Option<u32> {
-        fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     fn spec(&self, program: PathBuf, args: Vec<String>) -> Spec {
         // The same paths inside as outside: where apps connect to it, the socket's is part of what they are told.
         let same = |path: &Path, write| Mount { from: path.to_path_buf(), to: path.to_path_buf(), write, upon: None };
-        let mut mounts = vec![same(&self.folder, true), same(&self.inner(), true)];
+        let Files { folder, uid, .. } = &*self.files;
+        let mut mounts = vec![same(folder, true), same(&self.files.inner(), true)];
         if let Some(root) = program.ancestors().nth(2).filter(|root| !root.starts_with("/usr")) {
             mounts.push(same(root, false));
         }
@@ -169,45 +166,24 @@ impl OwnCluster {
             env: [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
                 .to_vec(),
-            cwd: self.folder.clone(),
-            uid: self.uid,
-            view: self.sandbox.view(mounts, Share { pids: true, ipc: true, ..Share::default() }, self.uid),
+            cwd: folder.clone(),
+            uid: *uid,
+            view: self.sandbox.view(mounts, Share { pids: true, ipc: true, ..Share::default() }, *uid),
             limits: Limits::default(),
             death_signal: DeathSignal::Int,
             nice: 0,
         }
     }
 
-    /// Makes the cluster, once. It is made beside its place and moved there, so that one cut short is not mistaken for
-    /// one that is whole.
+    /// Makes the cluster, once.
     async fn initialise(&self, binaries: &Path) -> Result<(), ProvisionError> {
-        // The folder stays the server's: in one that Postgres could write to, the server might follow a link of its making.
-        for folder in [&self.folder, &self.inner()] {
-            fs::create_dir_all(folder)?;
-        }
-        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o711))?;
-        chown(self.inner(), self.uid, self.uid)?;
-        fs::set_permissions(self.inner(), fs::Permissions::from_mode(0o700))?;
-        if self.cluster().exists() {
-            return Ok(());
-        }
+        let Some(unfinished) = self.with_files(Files::prepare).await? else { return Ok(()) };
         tracing::info!("making the Postgres cluster");
-        let password = self.folder.join("admin.password");
-        private_file(&password)?;
-        fs::write(&password, secret(24)?)?;
-        // initdb reads it, under Postgres' uid.
-        chown(&password, None, self.uid)?;
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o640))?;
-        let unfinished = self.folder.join("cluster.unfinished");
-        crate::remove::all(&unfinished)?;
-        fs::create_dir(&unfinished)?;
-        chown(&unfinished, self.uid, self.uid)?;
-        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700))?;
         let args = [
             "--pgdata".to_owned(),
             unfinished.display().to_string(),
             format!("--username={ADMIN}"),
-            format!("--pwfile={}", password.display()),
+            format!("--pwfile={}", self.files.password().display()),
             "--auth=scram-sha-256".to_owned(),
             "--encoding=UTF8".to_owned(),
             "--locale=C.UTF-8".to_owned(),
@@ -217,10 +193,94 @@ impl OwnCluster {
         let stderr = process.take_stderr();
         let status = wait_unless_stopped(&mut process, &self.stop).await?;
         if !status.success() {
-            let why = stderr.and_then(|stderr| io::read_to_string(stderr).ok()).unwrap_or_default();
+            let why = blocking(move || stderr.map_or(Ok(String::new()), io::read_to_string)).await.unwrap_or_default();
             return Err(ProvisionError::Postgres(format!("initdb ended with {}: {}", describe(status), why.trim())));
         }
-        Ok(fs::rename(unfinished, self.cluster())?)
+        Ok(self.with_files(move |files| files.finish(&unfinished)).await?)
+    }
+
+    fn definition(&self, binaries: &Path, admin: Config, made_by: Option<u32>) -> Definition {
+        let mut args = vec!["-D".to_owned(), self.files.cluster().display().to_string()];
+        let settings = settings(&self.files.inner(), made_by);
+        args.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
+        Definition {
+            name: "Postgres".into(),
+            spec: self.spec(binaries.join("postgres"), args),
+            log: self.files.folder.join("postgres.log"),
+            answers: Box::new(move || {
+                let admin = admin.clone();
+                Box::pin(async move { admin.connect(NoTls).await.is_ok() })
+            }),
+            // Fast shutdown: sessions are ended, data is written.
+            stop_signal: Signal::INT,
+            own_uid: self.files.uid,
+        }
+    }
+}
+
+impl Files {
+    /// The folder of Postgres' own socket.
+    fn inner(&self) -> PathBuf {
+        match self.uid {
+            Some(_) => self.sockets.with_extension("own"),
+            None => self.sockets.clone(),
+        }
+    }
+
+    fn cluster(&self) -> PathBuf {
+        self.folder.join("cluster")
+    }
+
+    /// The file of the administrator's password.
+    fn password(&self) -> PathBuf {
+        self.folder.join("admin.password")
+    }
+
+    /// An administrator's connection data.
+    fn admin(&self) -> io::Result<Config> {
+        let password = fs::read_to_string(self.password())?;
+        let mut config = Config::new();
+        config.host_path(self.inner()).user(ADMIN).password(password.trim()).dbname("postgres");
+        Ok(config)
+    }
+
+    /// The version of Postgres that made the cluster.
+    fn made_by(&self) -> Option<u32> {
+        fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
+    }
+
+    /// Makes what is missing around the cluster. Where there is none, gives the folder to make it in: beside its place, so that
+    /// one cut short is not mistaken for one that is whole.
+    fn prepare(&self) -> io::Result<Option<PathBuf>> {
+        // The folder stays the server's: in one that Postgres could write to, the server might follow a link of its making.
+        for folder in [&self.folder, &self.inner()] {
+            fs::create_dir_all(folder)?;
+        }
+        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o711))?;
+        chown(self.inner(), self.uid, self.uid)?;
+        fs::set_permissions(self.inner(), fs::Permissions::from_mode(0o700))?;
+        if self.cluster().exists() {
+            return Ok(None);
+        }
+        // On the disk before there is a cluster that knows it: without it, nobody reaches what is in that.
+        let mut password = NamedTempFile::new_in(&self.folder)?;
+        password.write_all(secret(24)?.as_bytes())?;
+        // initdb reads it, under Postgres' uid.
+        chown(password.path(), None, self.uid)?;
+        password.as_file().set_permissions(fs::Permissions::from_mode(0o640))?;
+        persist(password, &self.password())?;
+        let unfinished = self.folder.join("cluster.unfinished");
+        crate::remove::all(&unfinished)?;
+        fs::create_dir(&unfinished)?;
+        chown(&unfinished, self.uid, self.uid)?;
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700))?;
+        Ok(Some(unfinished))
+    }
+
+    /// Puts the cluster that `initdb` has made, and written to the disk, in its place.
+    fn finish(&self, unfinished: &Path) -> io::Result<()> {
+        fs::rename(unfinished, self.cluster())?;
+        sync_folder_of(&self.cluster())
     }
 
     /// Postgres refuses to start while the process exists that its pid file names, even as a zombie, which is what a killed
@@ -232,25 +292,6 @@ impl OwnCluster {
             Some(pid) if !is_running(pid) => fs::remove_file(path),
             _ => Ok(()),
         }
-    }
-
-    fn definition(&self, binaries: &Path) -> Result<Definition, ProvisionError> {
-        let mut args = vec!["-D".to_owned(), self.cluster().display().to_string()];
-        let settings = settings(&self.inner(), self.made_by());
-        args.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
-        let config = self.admin()?;
-        Ok(Definition {
-            name: "Postgres".into(),
-            spec: self.spec(binaries.join("postgres"), args),
-            log: self.folder.join("postgres.log"),
-            answers: Box::new(move || {
-                let config = config.clone();
-                Box::pin(async move { config.connect(NoTls).await.is_ok() })
-            }),
-            // Fast shutdown: sessions are ended, data is written.
-            stop_signal: Signal::INT,
-            own_uid: self.uid,
-        })
     }
 }
 
@@ -325,6 +366,8 @@ mod tests {
     fn a_server_is_told_only_settings_that_it_knows() {
         let checks = |version| settings(Path::new("/sockets"), version).iter().any(|setting| setting.starts_with("client_conn"));
         assert_eq!([None, Some(11), Some(13), Some(14), Some(17)].map(checks), [false, false, false, true, true]);
+        // Who connects and says nothing has its place for so long.
+        assert!(settings(Path::new("/sockets"), None).contains(&"authentication_timeout=10s".to_owned()));
         let postgres = binaries(None).unwrap();
         let said = Command::new(postgres.join("postgres")).arg("--version").output().unwrap().stdout;
         // `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`
@@ -342,6 +385,24 @@ mod tests {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(said.contains("/no/such/folder"), "{name} = {value}: {said}");
         }
+    }
+
+    #[test]
+    fn a_cluster_is_made_once_and_its_password_is_there_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files { folder: folder.path().join("postgres"), sockets: folder.path().join("sockets"), uid: None };
+        let unfinished = files.prepare().unwrap().unwrap();
+        let password = fs::read_to_string(files.password()).unwrap();
+        assert!(password.len() >= 24 && files.admin().unwrap().get_password() == Some(password.as_bytes()));
+        assert_eq!(fs::metadata(files.password()).unwrap().permissions().mode() & 0o777, 0o640);
+        // As an `initdb` that was killed leaves it.
+        fs::write(unfinished.join("half"), "").unwrap();
+        let unfinished = files.prepare().unwrap().unwrap();
+        assert_eq!(fs::read_dir(&unfinished).unwrap().count(), 0);
+        let password = fs::read_to_string(files.password()).unwrap();
+        files.finish(&unfinished).unwrap();
+        assert_eq!(files.prepare().unwrap(), None);
+        assert_eq!(fs::read_to_string(files.password()).unwrap(), password, "it belongs to the cluster");
     }
 
     #[tokio::test]

@@ -189,6 +189,10 @@ fn what_could_run_a_program_or_change_a_dependency_is_not_shared() {
 
 /// An app that depends on `mid`, which depends on `low` further in.
 fn with_libraries(files: &[(&str, &str)]) -> (tempfile::TempDir, Skeletons) {
+    with_libraries_of(&index(""), files)
+}
+
+fn with_libraries_of(index: &ArchiveIndex, files: &[(&str, &str)]) -> (tempfile::TempDir, Skeletons) {
     let package = |name: &str, rest: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n{rest}\n");
     let more = package("mid", "dependencies = [\"a\", \"low\"]") + &package("low", "") + &package("unrelated", "");
     let lock = lock("dependencies = [\"mid\"]", &more);
@@ -204,8 +208,24 @@ fn with_libraries(files: &[(&str, &str)]) -> (tempfile::TempDir, Skeletons) {
         ("unrelated/Cargo.toml", &unrelated),
         ("unrelated/src/lib.rs", "evil"),
     ];
-    let (tree, skeletons) = skeletons(&index(""), &[&own[..], files].concat());
+    let (tree, skeletons) = skeletons(index, &[&own[..], files].concat());
     (tree, skeletons.unwrap())
+}
+
+#[test]
+fn libraries_whose_build_scripts_may_ask_for_the_commit_are_not_shared() {
+    let committed = ArchiveIndex { git_commit: Some("1".repeat(40)), ..index("") };
+    let script = ("mid/low/build.rs", "fn main() {}");
+    for (index, files, libraries) in [
+        (&index(""), &[script][..], 2),
+        (&committed, &[], 2),
+        // The app's own, and that of a package that is no dependency, run where the commit is.
+        (&committed, &[("build.rs", "fn main() {}"), ("unrelated/build.rs", "fn main() {}")], 2),
+        (&committed, &[script], 0),
+    ] {
+        let Skeletons { foreign, all } = with_libraries_of(index, files).1;
+        assert_eq!((all.libraries.len(), foreign.is_some()), (libraries, libraries > 0), "{files:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::support::{TestApp, TestProxy, full, until};
-use crate::proxy::{Target, TargetState, Upstream};
+use crate::proxy::{ProxyConfig, Target, TargetState, Upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n";
 
@@ -221,9 +221,10 @@ async fn an_app_has_its_share_of_requests_and_no_more() {
     target.drained().await;
 }
 
-#[tokio::test]
-async fn all_apps_together_get_as_many_requests_as_there_may_be_connections() {
-    let proxy = TestProxy::start_with(|config| config.clients.max_connections = 2).await;
+/// A proxy that takes two requests, which are held in one HTTP/2 connection. `page` is what a third one there is answered
+/// with; `meanwhile` runs before the two are let go.
+async fn third_over_http_2(limit: impl FnOnce(&mut ProxyConfig), page: &str, meanwhile: impl AsyncFnOnce(&TestProxy, &Target)) {
+    let proxy = TestProxy::start_with(limit).await;
     let target = Target::new(TargetState::Starting);
     proxy.route(&target);
     let stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
@@ -233,7 +234,8 @@ async fn all_apps_together_get_as_many_requests_as_there_may_be_connections() {
     let held = [tokio::spawn(ask()), tokio::spawn(ask())];
     until("the requests are not held", || target.in_flight() >= 2).await;
     let answer = ask().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["x-shuttle-proxy"].to_str().unwrap()), (503, "busy"));
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-shuttle-proxy"].to_str().unwrap()), (503, page));
+    meanwhile(&proxy, &target).await;
     target.set(TargetState::Down);
     for held in held {
         assert_eq!(held.await.unwrap().unwrap().status(), 502);
@@ -241,28 +243,22 @@ async fn all_apps_together_get_as_many_requests_as_there_may_be_connections() {
 }
 
 #[tokio::test]
+async fn all_apps_together_get_as_many_requests_as_there_may_be_connections() {
+    third_over_http_2(|config| config.clients.max_connections = 2, "busy", async |_, _| {}).await;
+}
+
+#[tokio::test]
 async fn one_client_does_not_take_all_requests_over_http_2() {
-    let proxy = TestProxy::start_with(|config| config.clients.max_connections_per_client = 2).await;
-    let target = Target::new(TargetState::Starting);
-    proxy.route(&target);
-    let stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let ask = || sender.clone().send_request(Request::get("http://app.localhost/").body(full("")).unwrap());
-    let held = [tokio::spawn(ask()), tokio::spawn(ask())];
-    until("the requests are not held", || target.in_flight() >= 2).await;
-    let answer = ask().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["x-shuttle-proxy"].to_str().unwrap()), (503, "too-many-connections"));
-    // Another address has its own.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let mut other = socket.connect(proxy.address).await.unwrap();
-    other.write_all(GET.as_bytes()).await.unwrap();
-    until("the other client's request is not held", || target.in_flight() >= 3).await;
-    target.set(TargetState::Down);
-    for held in held {
-        assert_eq!(held.await.unwrap().unwrap().status(), 502);
-    }
+    let limit = |config: &mut ProxyConfig| config.clients.max_connections_per_client = 2;
+    third_over_http_2(limit, "too-many-connections", async |proxy, target| {
+        // Another address has its own.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut other = socket.connect(proxy.address).await.unwrap();
+        other.write_all(GET.as_bytes()).await.unwrap();
+        until("the other client's request is not held", || target.in_flight() >= 3).await;
+    })
+    .await;
 }
 
 #[tokio::test]
