@@ -250,6 +250,41 @@ fn a_program_that_serves_by_itself_moves_over() {
     build(&project, &told);
 }
 
+/// The same of the other frameworks, as their own first pages have it.
+#[test]
+fn a_program_of_each_framework_moves_over() {
+    for (name, dependency, main) in [
+        (
+            "rocket",
+            "rocket = { version = \"0.5\", default-features = false }\n",
+            "#[rocket::main]\nasync fn main() -> Result<(), rocket::Error> {\n    let _rocket = rocket::build().launch().await?;\n    Ok(())\n}\n",
+        ),
+        (
+            "tide",
+            "tide = { version = \"0.16\", default-features = false }\n",
+            "#[async_std::main]\nasync fn main() -> tide::Result<()> {\n    let mut app = tide::new();\n    app.at(\"/\").get(|_| async { Ok(\"Hello, world!\") });\n    app.listen(\"127.0.0.1:8080\").await?;\n    Ok(())\n}\n",
+        ),
+        (
+            "warp",
+            "warp = { version = \"0.4\", default-features = false, features = [\"server\"] }\n",
+            "use warp::Filter;\n\n#[tokio::main]\nasync fn main() {\n    let hello = warp::path::end().map(|| \"Hello, world!\");\n    warp::serve(hello).run(([127, 0, 0, 1], 3030)).await;\n}\n",
+        ),
+        (
+            "poem",
+            "poem = { version = \"3\", default-features = false, features = [\"server\"] }\n",
+            "use poem::{Route, Server, get, handler, listener::TcpListener};\n\n#[handler]\nfn hello() -> &'static str {\n    \"Hello, world!\"\n}\n\n#[tokio::main]\nasync fn main() -> Result<(), std::io::Error> {\n    let app = Route::new().at(\"/\", get(hello));\n    Server::new(TcpListener::bind(\"0.0.0.0:3000\")).run(app).await\n}\n",
+        ),
+        (
+            "salvo",
+            "salvo = { version = \"1\", default-features = false, features = [\"http1\", \"server\"] }\n",
+            "use salvo::prelude::*;\n\n#[handler]\nasync fn hello() -> &'static str {\n    \"Hello, world!\"\n}\n\n#[tokio::main]\nasync fn main() {\n    let router = Router::new().get(hello);\n    let acceptor = TcpListener::new(\"0.0.0.0:8698\").bind().await;\n    Server::new(acceptor).serve(router).await;\n}\n",
+        ),
+    ] {
+        let project = program(&format!("hint-program-{name}"), dependency, main);
+        follow(&project, &hint(&project, "does not depend on shuttle-service"));
+    }
+}
+
 /// It depends on shuttle-service already, in each way to write that.
 #[test]
 fn a_package_without_a_function_is_told_the_feature_too() {

@@ -20,8 +20,10 @@ fn package(files: &[(&str, &str)]) -> Vec<u8> {
         header.set_size(content.len() as u64);
         builder.append_data(&mut header, path, content.as_bytes()).unwrap();
     };
-    add("shuttle.json", &index.to_string());
-    for (path, content) in files {
+    // The index is the first entry.
+    let index = files.iter().find(|(path, _)| *path == "shuttle.json").map_or(index.to_string(), |(_, given)| (*given).into());
+    add("shuttle.json", &index);
+    for (path, content) in files.iter().filter(|(path, _)| *path != "shuttle.json") {
         add(path, content);
     }
     for (path, content) in [
@@ -37,7 +39,7 @@ fn package(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// Uploads, waits for the end, and gives the deployment.
-async fn deploy(platform: &Platform, files: &[(&str, &str)]) -> Value {
+pub(crate) async fn deploy(platform: &Platform, files: &[(&str, &str)]) -> Value {
     deploy_as(platform, "app", files).await
 }
 
@@ -63,7 +65,7 @@ async fn end_of(platform: &Platform, path: &str) -> Value {
     deployment
 }
 
-fn assert_failed(deployment: &Value, kind: &str, words: &str) {
+pub(crate) fn assert_failed(deployment: &Value, kind: &str, words: &str) {
     assert_eq!(deployment["state"], "error", "{deployment}");
     assert_eq!(deployment["failure"]["kind"], kind, "{deployment}");
     let said = deployment["failure"].to_string() + deployment["events"].as_str().unwrap();
@@ -193,58 +195,43 @@ async fn a_build_script_may_write_into_the_projects_own_folder() {
     assert_failed(&deploy(&platform, &other).await, "build", "does not compile");
 }
 
-/// A package that depends on `b` in the repository at this URL.
-async fn deploy_with_git(platform: &Platform, url: &str) -> Value {
-    let manifest = format!(
-        "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nb = {{ git = \"{url}\" }}\n"
-    );
-    let lock = format!(
-        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"b\",\n]\n\n\
-         [[package]]\nname = \"b\"\nversion = \"0.1.0\"\nsource = \"git+{url}#{}\"\n",
-        "1".repeat(40)
-    );
-    deploy(platform, &[("Cargo.toml", &manifest), ("Cargo.lock", &lock)]).await
-}
-
+/// The libraries' as well, whose dependencies are compiled apart.
 #[tokio::test]
-async fn dependencies_come_from_the_public_internet_alone() {
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-    };
-    let bind = async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        (listener, port)
-    };
-    let ((open, port), (allowed, redirecting)) = (bind().await, bind().await);
-    let (closed, free) = bind().await;
-    drop(closed);
-    let platform = Platform::start(&["--allow-fetch-from", &format!("127.0.0.1:{redirecting}")]);
-    let mut said = Vec::new();
-    for port in [port, free] {
-        for host in ["127.0.0.1", "localhost"] {
-            let deployment = deploy_with_git(&platform, &format!("http://{host}:{port}/b")).await;
-            assert_failed(&deployment, "fetch", &format!("--allow-fetch-from {host}:{port}"));
-            said.push(deployment["failure"].to_string().replace(&port.to_string(), "PORT"));
-        }
-    }
-    assert_eq!(said[..2], said[2..], "open ports are not told from closed ones");
-
-    // One that the owner allows cannot send it on to others.
-    let redirect = tokio::spawn(async move {
-        let location = format!("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{port}/b/info/refs?service=git-upload-pack\r\n");
-        while let Ok((mut stream, _)) = allowed.accept().await {
-            let answer = format!("{location}Content-Length: 0\r\nConnection: close\r\n\r\n");
-            let _request = stream.read(&mut [0; 4096]).await;
-            drop(stream.write_all(answer.as_bytes()).await);
-        }
-    });
-    let deployment = deploy_with_git(&platform, &format!("http://127.0.0.1:{redirecting}/b")).await;
-    redirect.abort();
-    assert_failed(&deployment, "fetch", &format!("--allow-fetch-from 127.0.0.1:{port}"));
-    // Whoever had connected would be waiting.
-    open.into_std().unwrap().accept().unwrap_err();
+async fn build_scripts_find_the_commit() {
+    let platform = Platform::start(&[]);
+    let commit = "c0ffee".repeat(6) + "c0ff";
+    let index = json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
+        "sdk_version": "0.1.0", "cli_version": "0.1.0", "git_commit": commit})
+    .to_string();
+    let lock = format!(
+        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"itoa\", \"lib\"]\n\n
+         [[package]]\nname = \"lib\"\nversion = \"0.1.0\"\n\n[[package]]\n{}",
+        locked("itoa")
+    );
+    let script = r#"fn main() {
+        println!("cargo::rerun-if-changed=build.rs");
+        println!("cargo::rustc-env=FOUND={}", std::env::var("SHUTTLE_GIT_COMMIT").unwrap_or("none".into()));
+    }"#;
+    let app = format!(
+        "const _: () = assert!(matches!(lib::FOUND.as_bytes(), b{commit:?}));
+         const _: () = assert!(matches!(env!(\"FOUND\").as_bytes(), b{commit:?}));"
+    );
+    let files = [
+        ("shuttle.json", index.as_str()),
+        ("Cargo.lock", &lock),
+        (
+            "Cargo.toml",
+            "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n
+             [dependencies]\nitoa = \"1\"\nlib = { path = \"lib\" }\n",
+        ),
+        ("build.rs", script),
+        ("src/lib.rs", &app),
+        ("lib/Cargo.toml", "[package]\nname = \"lib\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+        ("lib/build.rs", script),
+        ("lib/src/lib.rs", "pub const FOUND: &str = env!(\"FOUND\");"),
+    ];
+    // It compiles; only then is it seen to be no service.
+    assert_failed(&deploy(&platform, &files).await, "build", "#[shuttle_service::main]");
 }
 
 #[tokio::test]

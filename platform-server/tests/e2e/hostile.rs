@@ -146,6 +146,35 @@ async fn connections_that_ask_for_nothing_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn a_server_without_descriptors_closes_idle_connections_and_answers() {
+    // None of those below is closed for being idle alone.
+    let platform = Platform::start(&["--head-timeout", "3600"]);
+    let mut held = Vec::new();
+    let mut connect = async |address: &str| {
+        let mut stream = TcpStream::connect(address.strip_prefix("http://").unwrap()).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: app.localhost\r\n\r\n").await.unwrap();
+        let mut answer = [0; 4096];
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("it does not answer");
+        assert!(read.unwrap() > 0);
+        held.push(stream);
+    };
+    for address in [&platform.ready.api, &platform.ready.proxy] {
+        for _ in 0..20 {
+            connect(address).await;
+        }
+    }
+    platform.use_up_open_files();
+    // Each gets a descriptor that another one had.
+    for _ in 0..5 {
+        for address in [&platform.ready.api, &platform.ready.proxy] {
+            connect(address).await;
+        }
+    }
+    let log = platform.server_log();
+    assert!(["the API", "the proxy"].iter().all(|what| log.contains(&format!("{what} cannot accept connections"))), "{log}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_announced_as_too_long_is_refused_before_it_comes() {
     let platform = Platform::start(&["--max-archive-bytes", "1000"]);
     for (request, length, scheme) in

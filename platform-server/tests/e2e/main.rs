@@ -8,6 +8,7 @@ mod app;
 mod builds;
 mod connections;
 mod examples;
+mod fetches;
 mod fixtures;
 mod hostile;
 mod leftovers;

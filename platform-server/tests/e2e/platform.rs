@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde::Deserialize;
 
 /// Longest wait for anything but a build. Only a failing test waits so long.
@@ -126,7 +127,7 @@ impl Platform {
     }
 
     fn stop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.server);
+        let pid = Pid::from_child(&self.server);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = self.server.wait().unwrap();
         assert!(status.success(), "the server does not stop cleanly: {status}\n{}", self.server_log());
@@ -255,6 +256,13 @@ impl Platform {
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// Leaves the server no descriptor beyond those that it has open.
+    pub(crate) fn use_up_open_files(&self) {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.server.id())).unwrap().count() as u64;
+        let limit = Rlimit { current: Some(open), maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(Pid::from_raw(self.server.id().cast_signed()), Resource::Nofile, limit).unwrap();
+    }
+
     /// What is told of a deployment, until these words have been so often, in all of its time.
     pub(crate) async fn events_until(&self, deployment: &str, words: &str, times: usize) -> String {
         let path = format!("/deployments/{deployment}/events");
@@ -298,7 +306,7 @@ impl Platform {
         let found: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(child).collect();
         assert!(!found.is_empty(), "no {program} runs");
         for pid in found {
-            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+            let pid = Pid::from_raw(pid.cast_signed()).unwrap();
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
@@ -316,7 +324,7 @@ impl Platform {
 impl Drop for Platform {
     fn drop(&mut self) {
         if let Ok(None) = self.server.try_wait() {
-            let pid = rustix::process::Pid::from_child(&self.server);
+            let pid = Pid::from_child(&self.server);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let _ = self.server.wait();
         }

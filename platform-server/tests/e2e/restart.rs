@@ -59,9 +59,10 @@ async fn a_deployment_goes_on_after_the_server_was_killed_in_its_build() {
     platform.kill();
     let data = platform.seen_data();
     let deployment = std::fs::read_dir(data.join("deployments")).unwrap().flatten().map(|entry| entry.path()).max().unwrap();
-    // Its SDK is elsewhere, so that paths are those from the root.
+    // Its place is counted from the folder that the app and the SDK are in, wherever that is.
     let source = std::fs::canonicalize(app.file("src/lib.rs")).unwrap();
-    let file = deployment.join("files").join(source.strip_prefix("/").unwrap());
+    let places = source.ancestors().map(|folder| deployment.join("files").join(source.strip_prefix(folder).unwrap()));
+    let file = places.filter(|place| place.is_file()).last().unwrap();
     std::fs::write(&file, "").unwrap();
     let artifacts = || std::fs::read_dir(data.join("artifacts")).unwrap().flatten().map(|entry| entry.path());
     let artifact = artifacts().next().unwrap();
