@@ -87,6 +87,9 @@ impl Lock {
             }
         }
         (all[place].name, all[place].version) = (APP, VERSION);
+        // cargo sorts by name: where the app stood would tell its own.
+        all.sort_by_key(|package| (package.name, package.version, package.source));
+        all.iter_mut().for_each(|package| package.dependencies.sort_unstable());
 
         let tables = |entries: &[Entry<'_>]| Value::Array(entries.iter().map(|entry| Value::Table(entry.table())).collect());
         let mut written = Table::new();
@@ -141,6 +144,16 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_the_app_among_its_dependencies_does_not_count() {
+        let package = |name: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n");
+        let user = |app: &str, dependencies: [&str; 2]| package("user") + &format!("dependencies = {dependencies:?}\n") + app;
+        let first = package("app") + "dependencies = [\"mid\"]\n" + &package("mid") + &user("", ["app", "mid"]);
+        let last = package("mid") + &user(&(package("zebra") + "dependencies = [\"mid\"]\n"), ["mid", "zebra"]);
+        let text = |lock: &str, app: &str| Lock::of(&lock.parse().unwrap(), app).unwrap().text;
+        assert_eq!(text(&first, "app"), text(&last, "zebra"));
+    }
+
+    #[test]
     fn it_is_written_from_what_was_understood() {
         let text = lock(&format!(
             "dependencies = [\"a\"]\nnote = \"fn main\"\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n
@@ -150,8 +163,10 @@ mod tests {
         let text = text.unwrap().text;
         assert!(!text.contains("fn main"), "{text}");
         let read: Table = text.parse().unwrap();
-        assert_eq!(read["package"][0]["name"].as_str(), Some(APP));
-        assert_eq!(read["package"][2]["dependencies"][0].as_str(), Some(APP));
+        let packages = read["package"].as_array().unwrap();
+        let names: Vec<_> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a", APP, "test"]);
+        assert_eq!(packages[2]["dependencies"][0].as_str(), Some(APP));
         assert_eq!(read["patch"]["unused"][0]["name"].as_str(), Some("b"));
     }
 
