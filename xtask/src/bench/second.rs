@@ -14,7 +14,8 @@ use crate::error::{At, Error, Result};
 pub(super) fn measure(bench: &Bench<'_>, hello: &Pair) -> Result<Found> {
     let mut recompiled = Vec::new();
     let rounds = turns(bench.rounds, |number, deploys| {
-        let name = format!("{}-{}", hello.app.name, number + 2);
+        // A name of its own, as a user's app has, which lockfiles sort to another place.
+        let name = format!("{}-{number}", ["app", "my-app", "your-app"][number % 3]);
         let text = format!("App {number}.");
         if deploys {
             let mut app = Project::example(bench.repo, &HELLO, bench.temp.join(&name))?;
