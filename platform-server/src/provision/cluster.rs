@@ -134,8 +134,7 @@ impl OwnCluster {
         if self.stop.is_cancelled() {
             return Err(stopping());
         }
-        let made_by = self.with_files(|files| Ok(files.made_by())).await?;
-        let binaries = blocking(move || Ok(binaries(made_by))).await??;
+        let binaries = self.with_files(|files| Ok(binaries(files.made_by()))).await??;
         self.initialise(&binaries).await?;
         let (admin, made_by) = self
             .with_files(|files| {

@@ -7,12 +7,13 @@ use flate2::{Compression, write::GzEncoder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::platform::{PATIENCE, PAUSE, Platform};
+use crate::{
+    hostile::index,
+    platform::{PATIENCE, PAUSE, Platform},
+};
 
 /// A package with these sources.
 fn package(files: &[(&str, &str)]) -> Vec<u8> {
-    let index = json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
-        "sdk_version": "0.1.0", "cli_version": "0.1.0"});
     let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     let mut add = |path: &str, content: &str| {
         let mut header = tar::Header::new_gnu();
@@ -21,7 +22,7 @@ fn package(files: &[(&str, &str)]) -> Vec<u8> {
         builder.append_data(&mut header, path, content.as_bytes()).unwrap();
     };
     // The index is the first entry.
-    let index = files.iter().find(|(path, _)| *path == "shuttle.json").map_or(index.to_string(), |(_, given)| (*given).into());
+    let index = files.iter().find(|(path, _)| *path == "shuttle.json").map_or_else(index, |(_, given)| (*given).into());
     add("shuttle.json", &index);
     for (path, content) in files.iter().filter(|(path, _)| *path != "shuttle.json") {
         add(path, content);
@@ -200,14 +201,10 @@ async fn a_build_script_may_write_into_the_projects_own_folder() {
 async fn build_scripts_find_the_commit() {
     let platform = Platform::start(&[]);
     let commit = "c0ffee".repeat(6) + "c0ff";
-    let index = json!({"format": 1, "package": "app", "crate_name": "app", "workspace_root": "", "package_root": "",
-        "sdk_version": "0.1.0", "cli_version": "0.1.0", "git_commit": commit})
-    .to_string();
-    let lock = format!(
-        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"itoa\", \"lib\"]\n\n
-         [[package]]\nname = \"lib\"\nversion = \"0.1.0\"\n\n[[package]]\n{}",
-        locked("itoa")
-    );
+    let mut index: Value = serde_json::from_str(&index()).unwrap();
+    index["git_commit"] = commit.as_str().into();
+    let index = index.to_string();
+    let lock = lock_with_library();
     let script = r#"fn main() {
         println!("cargo::rerun-if-changed=build.rs");
         println!("cargo::rustc-env=FOUND={}", std::env::var("SHUTTLE_GIT_COMMIT").unwrap_or("none".into()));
@@ -219,14 +216,10 @@ async fn build_scripts_find_the_commit() {
     let files = [
         ("shuttle.json", index.as_str()),
         ("Cargo.lock", &lock),
-        (
-            "Cargo.toml",
-            "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n
-             [dependencies]\nitoa = \"1\"\nlib = { path = \"lib\" }\n",
-        ),
+        ("Cargo.toml", MANIFEST),
         ("build.rs", script),
         ("src/lib.rs", &app),
-        ("lib/Cargo.toml", "[package]\nname = \"lib\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+        ("lib/Cargo.toml", LIBRARY),
         ("lib/build.rs", script),
         ("lib/src/lib.rs", "pub const FOUND: &str = env!(\"FOUND\");"),
     ];
@@ -273,6 +266,20 @@ fn locked(name: &str) -> String {
     let package = packages.iter().find(is_wanted).unwrap();
     let field = |key: &str| format!("{key} = {}\n", package[key]);
     ["name", "version", "source", "checksum"].map(field).concat()
+}
+
+/// An app that depends on `itoa` and on its own library `lib`.
+const MANIFEST: &str = "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n
+    [dependencies]\nitoa = \"1\"\nlib = { path = \"lib\" }\n";
+const LIBRARY: &str = "[package]\nname = \"lib\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+
+/// Its lockfile.
+fn lock_with_library() -> String {
+    format!(
+        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"itoa\", \"lib\"]\n\n
+         [[package]]\nname = \"lib\"\nversion = \"0.1.0\"\n\n[[package]]\n{}",
+        locked("itoa")
+    )
 }
 
 /// An app without the SDK, so that it is compiled in a second: it answers with what `itoa` makes of 42 and with its library's
@@ -356,20 +363,13 @@ fn manifest_that_is_a_program(manifest: &str) -> String {
 #[tokio::test]
 async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_them() {
     let platform = Platform::start(&[]);
-    let lock = format!(
-        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"itoa\", \"lib\"]\n\n
-         [[package]]\nname = \"lib\"\nversion = \"0.1.0\"\n\n[[package]]\n{}",
-        locked("itoa")
-    );
-    let manifest = "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n
-        [dependencies]\nitoa = \"1\"\nlib = { path = \"lib\" }\n";
-    let evil = manifest_that_is_a_program(manifest);
-    let library = "[package]\nname = \"lib\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    let lock = lock_with_library();
+    let evil = manifest_that_is_a_program(MANIFEST);
     let project = |lib, manifest| {
         [
             ("Cargo.lock", lock.as_str()),
             ("Cargo.toml", manifest),
-            ("lib/Cargo.toml", library),
+            ("lib/Cargo.toml", LIBRARY),
             ("lib/src/lib.rs", lib),
             ("src/lib.rs", APP),
         ]
@@ -378,9 +378,9 @@ async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_
     for (name, files, answer) in [
         // It may change what it has itself; nobody else gets anything of it.
         ("poisoner", project(lib, &evil), "evil 1"),
-        ("first", project(lib, manifest), "42 1"),
-        ("second", project(lib, manifest), "42 1"),
-        ("third", project(other, manifest), "42 2"),
+        ("first", project(lib, MANIFEST), "42 1"),
+        ("second", project(lib, MANIFEST), "42 1"),
+        ("third", project(other, MANIFEST), "42 2"),
     ] {
         let deployment = deploy_as(&platform, name, &files).await;
         assert_eq!(deployment["state"], "deployed", "{name}: {deployment}");
@@ -393,7 +393,7 @@ async fn dependencies_are_compiled_once_for_all_projects_and_no_project_changes_
     }
     nothing_is_copied(&platform).await;
     what_builds_left_is_shown_and_cleared(&platform);
-    let anew = deploy_as(&platform, "second", &project(other, manifest)).await;
+    let anew = deploy_as(&platform, "second", &project(other, MANIFEST)).await;
     let events = anew["events"].as_str().unwrap();
     assert!(events.contains(" of the project, 1 of 1 dependency"), "{events}");
 }
